@@ -1,0 +1,61 @@
+# Set-up, the default run and the tests of a fresh clone; everything else is plain Snakemake.
+PYTHON ?= python3
+CORES ?= all
+VENV := .venv
+BIN := $(VENV)/bin
+UV_VERSION := 0.13.9
+
+.PHONY: help run test lint format requirements benchmark unlock clean
+.DEFAULT_GOAL := help
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(BIN)/uv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or newer is needed; name one with: make PYTHON=python3.12 run"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+# Bytecode is compiled at installation: every stage is a process of its own, and without it
+# each of them spends two to three times longer importing.
+$(VENV)/run.stamp: requirements.txt | $(BIN)/uv
+	$(BIN)/uv pip install --python $(BIN)/python --compile-bytecode --require-hashes -r requirements.txt
+	@touch $@
+
+$(VENV)/dev.stamp: requirements-dev.txt | $(VENV)/run.stamp
+	$(BIN)/uv pip install --python $(BIN)/python --compile-bytecode --require-hashes -r requirements-dev.txt
+	@touch $@
+
+run: $(VENV)/run.stamp  ## train the default experiment (config.yaml)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores $(CORES) --profile workflow/profiles/default
+
+test: $(VENV)/dev.stamp  ## run the tests
+	@PATH="$(CURDIR)/$(BIN):$$PATH" pytest
+
+lint: $(VENV)/dev.stamp  ## check style and workflow
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile workflow
+	@PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --lint
+
+format: $(VENV)/dev.stamp  ## format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/snakefmt Snakefile workflow
+
+requirements: | $(BIN)/uv  ## pin requirements*.txt anew from pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+		--no-annotate --upgrade pyproject.toml --extra cpu -o requirements.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+		--no-annotate --upgrade -c requirements.txt pyproject.toml --extra cpu --extra dev -o requirements-dev.txt
+
+benchmark: $(VENV)/run.stamp  ## measure density and training throughput
+	$(BIN)/python -m benchmarks.local_density
+	$(BIN)/python -m benchmarks.training_throughput
+
+unlock: $(VENV)/run.stamp  ## release the lock that a killed run left behind
+	@PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --unlock
+
+clean:  ## delete results and logs (not the environment)
+	rm -rf results logs

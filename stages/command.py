@@ -1,0 +1,64 @@
+"""What every stage shares as a command: its options, its progress bar and its one-line errors."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+
+def stage_parser(description: str) -> argparse.ArgumentParser:
+    """A parser whose `--help` begins with the stage's docstring and shows every default."""
+    return argparse.ArgumentParser(
+        prog=f"python -m stages.{Path(sys.argv[0]).stem}" if sys.argv[0].endswith(".py") else None,
+        description=description,
+        formatter_class=_HelpFormatter,
+        allow_abbrev=False,
+    )
+
+
+class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    pass
+
+
+def run_stage(main: Callable[[], None]) -> None:
+    """Run `main`; an expected error becomes one line on standard error and exit status 1.
+
+    `STAGE_TRACEBACK=1` in the environment shows the traceback as well.
+    """
+    name = Path(sys.argv[0]).stem
+    try:
+        main()
+    except (ValueError, OSError, MemoryError) as error:
+        if os.environ.get("STAGE_TRACEBACK"):
+            raise
+        message = str(error) or type(error).__name__
+        print(f"{name}: error: {message}", file=sys.stderr)
+        sys.exit(1)
+
+
+def show_progress(items: Iterable, *, description: str, total: int | None = None, unit: str = "batch") -> Iterable:
+    """Wrap `items` in a progress bar that stays away from short work.
+
+    On a terminal it moves; in a log it adds a line every ten seconds.
+    """
+    from tqdm import tqdm
+
+    terminal = sys.stderr.isatty()
+    return tqdm(
+        items,
+        desc=description,
+        total=total,
+        unit=unit,
+        delay=1.0 if terminal else 10.0,
+        mininterval=0.2 if terminal else 10.0,
+        ascii=not terminal,
+        leave=False,
+        dynamic_ncols=terminal,
+    )
+
+
+def limit_threads(n_threads: int) -> None:
+    """Set the size of the OpenMP and BLAS pools of libraries that are imported afterwards."""
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[name] = str(n_threads)

@@ -1,0 +1,240 @@
+"""Parquet tables that are checked when written and when read.
+
+Every file carries page checksums, appears whole or not at all, and names in its metadata the
+stage that wrote it, the parameters and the digests of its inputs.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute  # noqa: F401  registers pa.compute
+import pyarrow.parquet as pq
+
+from stages.core.contracts import Contract, ContractError, arrow_type
+from stages.storage.files import describe_inputs, replace_when_complete
+
+BYTES_PER_ROW_GROUP = 32 * 2**20
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where an artifact comes from.
+
+    Attributes:
+        stage: module that writes it.
+        parameters: the values the stage ran with.
+        inputs: paths of the files it read.
+    """
+
+    stage: str
+    parameters: Mapping[str, Any]
+    inputs: Sequence[str | Path]
+
+    def describe(self, path_output: str | Path) -> dict[str, Any]:
+        """The provenance as it is recorded beside the data, free of absolute paths."""
+        return {
+            "stage": self.stage,
+            "parameters": dict(self.parameters),
+            "inputs": describe_inputs(self.inputs, path_output),
+        }
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns as arrays, list and vector columns with shape (n, width), and the file's metadata."""
+
+    columns: dict[str, np.ndarray]
+    metadata: dict[str, Any]
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self.columns[name]
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values())))
+
+
+def write_table(
+    path: str | Path,
+    contract: Contract,
+    columns: Mapping[str, np.ndarray],
+    *,
+    metadata: Mapping[str, Any],
+    provenance: Provenance,
+) -> None:
+    """Write one table that fits in memory.
+
+    Raises:
+        ContractError: the columns or the metadata break the contract.
+    """
+    described = {**metadata, **provenance.describe(path)}
+    with open_writer(path, contract, described) as writer:
+        writer.write(columns)
+
+
+class RowGroupWriter:
+    """Collects rows and writes them in row groups of about 32 MB."""
+
+    def __init__(self, path: Path, contract: Contract, metadata: Mapping[str, Any]) -> None:
+        missing = [key for key in contract.metadata if key not in metadata]
+        if missing:
+            raise ContractError(f"a {contract.name} table needs the metadata {missing}")
+        self._path = path
+        self._contract = contract
+        self._metadata = {key: json.dumps(value, sort_keys=True) for key, value in metadata.items()}
+        self._writer: pq.ParquetWriter | None = None
+        self._pending: list[pa.RecordBatch] = []
+        self._pending_bytes = 0
+        self._last_key: int | None = None
+
+    def write(self, columns: Mapping[str, np.ndarray]) -> None:
+        """Add rows; they must follow the rows already written."""
+        self._contract.check(columns)
+        key = self._contract.key
+        if key is not None and len(columns[key]):
+            if self._last_key is not None and columns[key][0] <= self._last_key:
+                raise ContractError(f"{key} must increase from one batch of rows to the next")
+            self._last_key = int(columns[key][-1])
+        batch = self._to_arrow(columns)
+        self._pending.append(batch)
+        self._pending_bytes += batch.nbytes
+        if self._pending_bytes >= BYTES_PER_ROW_GROUP:
+            self._flush()
+
+    def close(self) -> None:
+        if self._writer is None and not self._pending:
+            raise ContractError(f"a {self._contract.name} table must have rows")
+        self._flush()
+        self._writer.close()
+
+    def _flush(self) -> None:
+        if not self._pending:
+            return
+        table = pa.Table.from_batches(self._pending)
+        if self._writer is None:
+            vectors = {name for name in table.column_names if self._contract.find_column(name).kind == "vector"}
+            others = [name for name in table.column_names if name not in vectors]
+            lists = {name for name in others if self._contract.find_column(name).kind.endswith("_list")}
+            self._writer = pq.ParquetWriter(
+                self._path,
+                table.schema,
+                write_page_checksum=True,
+                write_statistics=others,
+                use_dictionary=[name for name in others if self._contract.find_column(name).kind == "string"],
+                compression={
+                    (f"{name}.list.element" if name in lists else name): "zstd" if name in others else "none"
+                    for name in table.column_names
+                },
+            )
+        self._writer.write_table(table, row_group_size=max(1, table.num_rows))
+        self._pending, self._pending_bytes = [], 0
+
+    def _to_arrow(self, columns: Mapping[str, np.ndarray]) -> pa.RecordBatch:
+        arrays, fields = [], []
+        for name, values in columns.items():
+            column = self._contract.find_column(name)
+            array = _array_to_arrow(column.kind, values)
+            arrays.append(array)
+            fields.append(pa.field(name, array.type, nullable=column.nullable))
+        return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields, metadata=self._metadata))
+
+
+@contextmanager
+def open_writer(path: str | Path, contract: Contract, metadata: Mapping[str, Any]):
+    """Yield a `RowGroupWriter`; the file appears when the block ends well."""
+    with replace_when_complete(path) as path_temporary:
+        writer = RowGroupWriter(path_temporary, contract, metadata)
+        yield writer
+        writer.close()
+
+
+def read_table(path: str | Path, contract: Contract, columns: Iterable[str] | None = None) -> Table:
+    """Read a table, or some of its columns, and check checksums, types and ranges.
+
+    Raises:
+        ValueError: the file is missing, damaged or breaks its contract; the message says how to
+            make it anew.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise ValueError(f"{path}: does not exist; run snakemake for it first")
+    names = None if columns is None else list(columns)
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            metadata = _decode_metadata(file.schema_arrow.metadata)
+            missing = [name for name in names or () if name not in file.schema_arrow.names]
+            if missing:
+                raise ContractError(f"lacks the columns {missing}")
+            table = file.read(columns=names)
+        arrays = {
+            name: _arrow_to_array(contract.find_column(name).kind, column)
+            for name, column in zip(table.column_names, table.columns, strict=True)
+        }
+        contract.check(arrays, complete=names is None)
+        missing = [key for key in contract.metadata if key not in metadata]
+        if missing:
+            raise ContractError(f"lacks the metadata {missing}")
+    except ContractError as error:
+        raise ContractError(f"{path}: {error}; delete it and run snakemake again") from None
+    except (OSError, pa.ArrowException) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"{path}: is damaged ({reason}); delete it and run snakemake again") from None
+    return Table(arrays, metadata)
+
+
+def read_metadata(path: str | Path) -> dict[str, Any]:
+    """The metadata of any table of the pipeline.
+
+    Raises:
+        ValueError: the file is missing or is not a Parquet file.
+    """
+    try:
+        return _decode_metadata(pq.read_schema(path).metadata)
+    except (OSError, pa.ArrowException) as error:
+        raise ValueError(f"{path}: cannot be read ({error}); delete it and run snakemake again") from None
+
+
+def _decode_metadata(metadata: Mapping[bytes, bytes] | None) -> dict[str, Any]:
+    return {key.decode(): json.loads(value) for key, value in (metadata or {}).items() if not key.startswith(b"ARROW:")}
+
+
+def _array_to_arrow(kind: str, values: np.ndarray) -> pa.Array:
+    if kind == "vector":
+        values = np.ascontiguousarray(values, dtype="<f4")
+        n_rows, width = values.shape
+        return pa.FixedSizeBinaryArray.from_buffers(
+            arrow_type(kind, width), n_rows, [None, pa.py_buffer(values)]
+        )
+    if kind.endswith("_list"):
+        values = np.ascontiguousarray(values, dtype=kind.removesuffix("_list"))
+        n_rows, width = values.shape
+        offsets = pa.array(np.arange(n_rows + 1, dtype=np.int32) * np.int32(width))
+        return pa.ListArray.from_arrays(offsets, pa.array(values.reshape(-1)))
+    if kind == "float64":
+        return pa.array(np.asarray(values, dtype=np.float64), from_pandas=True)
+    return pa.array(values, type=arrow_type(kind))
+
+
+def _arrow_to_array(kind: str, column: pa.ChunkedArray) -> np.ndarray:
+    if kind == "vector":
+        width = column.type.byte_width // 4
+        parts = [
+            np.frombuffer(chunk.buffers()[1], dtype="<f4", offset=chunk.offset * width * 4, count=len(chunk) * width)
+            for chunk in column.chunks
+        ]
+        flat = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        return flat.reshape(len(column), width)
+    if kind.endswith("_list"):
+        lengths = pa.compute.list_value_length(column).unique().to_pylist() if len(column) else [0]
+        if len(lengths) > 1:
+            raise ContractError(f"holds lists of several lengths: {sorted(lengths)}")
+        flat = pa.compute.list_flatten(column).to_numpy()
+        return flat.reshape(len(column), lengths[0])
+    if kind == "string":
+        return np.array(column.to_pylist(), dtype=object)
+    return column.to_numpy()
