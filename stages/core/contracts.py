@@ -154,7 +154,11 @@ FEATURES = Contract(
     "features",
     (
         _SAMPLE_ID,
-        Column("features_*", "vector", "f, the vector that enters the task's classifier, after features.normalize"),
+        Column(
+            "features_*",
+            "vector",
+            "f, the vector that enters the task's classifier, after features.normalize",
+        ),
         Column("soft_label_*", "float32_list", "softmax of the task's scores", 0, 1, sums_to_one=True),
     ),
     metadata=("dataset", "dim", "dtype", "normalize", "classes"),
@@ -213,7 +217,13 @@ WEIGHTS = Contract(
         _probability("confidence_weight", "w^c, largest soft label"),
         _probability("density_weight", "w^d; null where the method does not use it", nullable=True),
         _probability("confident_weight", "w^s = w^c w^d; null without w^d", nullable=True),
-        Column("sample_distance", "float64", "d^, distance to the labeled domain; null if unused", 0, nullable=True),
+        Column(
+            "sample_distance",
+            "float64",
+            "d^, distance to the labeled domain; null if unused",
+            0,
+            nullable=True,
+        ),
         _probability("distribution_weight", "w^g = exp(-decay d^); null if unused", nullable=True),
         _probability("selection_weight", "w, what interpolates pseudo and soft label"),
     ),

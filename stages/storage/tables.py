@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute  # noqa: F401  registers pa.compute
+import pyarrow.compute
 import pyarrow.parquet as pq
 
 from stages.core.contracts import Contract, ContractError, arrow_type
@@ -107,6 +107,7 @@ class RowGroupWriter:
             self._flush()
 
     def close(self) -> None:
+        """Write what is pending and the file's footer."""
         if self._writer is None and not self._pending:
             raise ContractError(f"a {self._contract.name} table must have rows")
         self._flush()
@@ -207,9 +208,7 @@ def _array_to_arrow(kind: str, values: np.ndarray) -> pa.Array:
     if kind == "vector":
         values = np.ascontiguousarray(values, dtype="<f4")
         n_rows, width = values.shape
-        return pa.FixedSizeBinaryArray.from_buffers(
-            arrow_type(kind, width), n_rows, [None, pa.py_buffer(values)]
-        )
+        return pa.FixedSizeBinaryArray.from_buffers(arrow_type(kind, width), n_rows, [None, pa.py_buffer(values)])
     if kind.endswith("_list"):
         values = np.ascontiguousarray(values, dtype=kind.removesuffix("_list"))
         n_rows, width = values.shape

@@ -1,0 +1,35 @@
+# MTL-SA: one network from image datasets that were each labelled for one task only.
+# This page lists the parts in running order; config.yaml says what is trained on what.
+from snakemake.utils import min_version
+
+min_version("9.14")
+
+# Only without --configfile: Snakemake would merge that file into this one, datasets and all.
+if not workflow.config_settings.configfiles:
+
+    configfile: "config.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/initialization.smk"
+include: "workflow/rules/features.smk"
+include: "workflow/rules/weights.smk"
+include: "workflow/rules/labels.smk"
+include: "workflow/rules/training.smk"
+include: "workflow/rules/evaluation.smk"
+
+
+localrules:
+    all,
+
+
+rule all:
+    default_target: True
+    input:
+        expand(f"{METHOD_RUN}/metrics.parquet", seed=SEEDS, method=config["methods"]),
+        audit_tables(),
+
+
+onstart:
+    shell(STORAGE_COMMAND)

@@ -1,0 +1,55 @@
+"""Gather the metrics of all epochs into one table and copy the final network beside it."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from stages.command import run_stage, stage_parser
+from stages.core.contracts import METRICS
+from stages.storage.files import read_json, replace_when_complete
+from stages.storage.tables import Provenance, write_table
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = stage_parser(__doc__)
+    parser.add_argument("--metrics", nargs="+", required=True, metavar="JSON", help="metrics.json of every epoch")
+    parser.add_argument("--network", required=True, metavar="SAFETENSORS", help="network of the last epoch")
+    parser.add_argument("--output-metrics", required=True, metavar="PARQUET", help="one row per epoch and task")
+    parser.add_argument("--output-network", required=True, metavar="SAFETENSORS", help="copy of the last network")
+    options = parser.parse_args(argv)
+    rows = []
+    for content in sorted(map(read_json, options.metrics), key=lambda content: content["epoch"]):
+        for task, scores in content["tasks"].items():
+            rows.append(
+                {
+                    "epoch": content["epoch"],
+                    "task": task,
+                    "trained_dataset": content["trained_dataset"],
+                    **{key: scores[key] for key in ("split", "accuracy", "macro_f1", "n_samples")},
+                }
+            )
+    write_table(
+        options.output_metrics,
+        METRICS,
+        {column.name: np.array([row[column.name] for row in rows]) for column in METRICS.columns},
+        metadata={},
+        provenance=Provenance("collect_metrics", {}, options.metrics),
+    )
+    with replace_when_complete(options.output_network) as path_temporary:
+        shutil.copyfile(options.network, path_temporary)
+    print(f"\n{'epoch':>5}  {'trained on':<16}" + "".join(f"{task:>16}" for task in rows_of(rows, 0)))
+    for epoch in sorted({row["epoch"] for row in rows}):
+        scores = rows_of(rows, epoch)
+        trained = next(iter(scores.values()))["trained_dataset"] or "all, jointly"
+        print(f"{epoch:>5}  {trained:<16}" + "".join(f"{row['accuracy']:>16.1%}" for row in scores.values()))
+    print(f"Test accuracy per epoch and task. Everything lies in {Path(options.output_metrics).parent}/")
+
+
+def rows_of(rows: list[dict], epoch: int) -> dict[str, dict]:
+    """The rows of one epoch by task."""
+    return {row["task"]: row for row in rows if row["epoch"] == epoch}
+
+
+if __name__ == "__main__":
+    run_stage(main)

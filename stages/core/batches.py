@@ -1,0 +1,129 @@
+"""Batches of one epoch: in which order samples come, and what they are trained on."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from stages.core.augmentation import Augmentation, augment_images
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One training step's input.
+
+    Attributes:
+        images: uint8 (B, C, H, W), in channels-last memory order.
+        targets: label vectors by task, float32 (B_k, C^k).
+        members: for tasks that only some samples have labels for, their positions in the batch,
+            int64 (B_k,); a task that is absent here is trained on the whole batch.
+        sample_ids: which samples these are, for messages, int64 (B,).
+    """
+
+    images: Tensor
+    targets: dict[str, Tensor]
+    members: dict[str, Tensor]
+    sample_ids: np.ndarray
+
+    def pin_memory(self) -> "Batch":
+        """A copy from which CUDA can read while the host goes on; called by the data loader."""
+        return Batch(
+            self.images.pin_memory(),
+            {task: labels.pin_memory() for task, labels in self.targets.items()},
+            {task: rows.pin_memory() for task, rows in self.members.items()},
+            self.sample_ids,
+        )
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """A dataset as training sees it.
+
+    Attributes:
+        images: uint8 (n, H, W, C), usually a memory map.
+        sample_ids: int64 (n,).
+        targets: label vectors by task, float32 (n, C^k).
+    """
+
+    images: np.ndarray
+    sample_ids: np.ndarray
+    targets: Mapping[str, np.ndarray]
+
+
+class EpochBatches(Dataset):
+    """The batches of one pass over one or several datasets, by batch number.
+
+    With one dataset every task in its `targets` is trained on all of a batch; with several the
+    batches mix them and each sample trains the tasks that its own dataset has targets for.
+
+    Args:
+        training_sets: the datasets to mix.
+        batch_size: B; the last batch may be smaller.
+        augmentation: changes to the images.
+        order_seed: seed of the order of the samples.
+        augmentation_seed: seed of the changes.
+    """
+
+    def __init__(
+        self,
+        training_sets: Sequence[TrainingSet],
+        *,
+        batch_size: int,
+        augmentation: Augmentation,
+        order_seed: int,
+        augmentation_seed: int,
+    ) -> None:
+        self._sets = list(training_sets)
+        self._batch_size = batch_size
+        self._augmentation = augmentation
+        sizes = [len(part.sample_ids) for part in self._sets]
+        parts = np.repeat(np.arange(len(sizes)), sizes)
+        rows = np.concatenate([np.arange(size) for size in sizes])
+        order = np.random.default_rng(order_seed).permutation(len(rows))
+        self._parts, self._rows = parts[order], rows[order]
+        self._changes = augmentation.draw(len(rows), augmentation_seed) if augmentation.active else None
+
+    @property
+    def n_samples(self) -> int:
+        """Samples in one pass."""
+        return len(self._rows)
+
+    def load(self, n_workers: int, *, pin_memory: bool) -> DataLoader:
+        """Iterate over the batches, in `n_workers` further processes or, with 0, in this one."""
+        return DataLoader(self, batch_size=None, num_workers=n_workers, pin_memory=pin_memory)
+
+    def __len__(self) -> int:
+        return -(-len(self._rows) // self._batch_size)
+
+    def __getitem__(self, number: int) -> Batch:
+        span = slice(number * self._batch_size, (number + 1) * self._batch_size)
+        parts, rows = self._parts[span], self._rows[span]
+        if not len(rows):
+            raise IndexError(number)
+        first = self._sets[0]
+        images = np.empty((len(rows), *first.images.shape[1:]), dtype=np.uint8)
+        sample_ids = np.empty(len(rows), dtype=np.int64)
+        targets: dict[str, Tensor] = {}
+        members: dict[str, Tensor] = {}
+        for number_of_part in np.unique(parts):
+            part = self._sets[number_of_part]
+            here = np.flatnonzero(parts == number_of_part)
+            images[here] = part.images[rows[here]]
+            sample_ids[here] = part.sample_ids[rows[here]]
+            for task, labels in part.targets.items():
+                targets[task] = torch.from_numpy(np.ascontiguousarray(labels[rows[here]], dtype=np.float32))
+                if len(self._sets) > 1:
+                    members[task] = torch.from_numpy(here)
+        tensor = torch.from_numpy(images).permute(0, 3, 1, 2)
+        if self._changes is not None:
+            tensor = augment_images(tensor, self._changes[span], self._augmentation)
+            tensor = tensor.contiguous(memory_format=torch.channels_last)
+        return Batch(tensor, targets, members, sample_ids)
+
+
+def one_hot(labels: np.ndarray, n_classes: int) -> np.ndarray:
+    """Label vectors, float32 (n, C), of class indices (n,)."""
+    return np.eye(n_classes, dtype=np.float32)[labels]

@@ -1,0 +1,76 @@
+"""How much disk an experiment will take, roughly."""
+
+from collections.abc import Mapping, Sequence
+
+from stages.core.schedule import trained_dataset
+
+BYTES_PER_PARAMETER = 3 * 4
+"""Float32 weights and Adam's two moments."""
+BYTES_PER_WEIGHT_ROW = 80
+"""Of one sample in density.parquet and weights.parquet, after compression."""
+
+
+def estimate_disk(
+    n_samples: Mapping[str, Mapping[str, int]],
+    n_classes: Mapping[str, int],
+    *,
+    image_shape: tuple[int, int, int],
+    head_features: int,
+    n_parameters: int,
+    n_components: int,
+    n_epochs: int,
+    n_seeds: int,
+    criteria: Sequence[Sequence[str] | float],
+    keep_features: bool,
+) -> dict[str, int]:
+    """Bytes by kind of artifact.
+
+    Args:
+        n_samples: by dataset and split, in the order of the config.
+        n_classes: C of each dataset's task, by dataset.
+        image_shape: height and width in pixels, and channels.
+        head_features: d.
+        n_parameters: of the network.
+        n_components: of each mixture.
+        n_epochs: alternating epochs.
+        n_seeds: runs of every method.
+        criteria: each method's selection: a list of criteria or a constant.
+        keep_features: whether features and responsibilities stay; else two epochs' worth do.
+    """
+    datasets = list(n_samples)
+    height, width, channels = image_shape
+    images = sum(n for splits in n_samples.values() for n in splits.values()) * height * width * channels
+    features = labels = checkpoints = 0
+    for selection in criteria:
+        names = selection if isinstance(selection, list | tuple) else ()
+        per_epoch = []
+        for epoch in range(1, n_epochs + 1):
+            trained = trained_dataset(epoch, datasets)
+            others = [dataset for dataset in datasets if dataset != trained]
+            n_rows = n_samples[trained]["train"]
+            row_bytes = sum(4 * head_features + 4 * n_classes[other] + 8 for other in others)
+            feature_bytes = n_rows * row_bytes
+            if "distribution" in names:
+                feature_bytes += sum(
+                    n_samples[other]["train"] * 4 * (head_features + n_classes[other]) for other in others
+                )
+                feature_bytes += n_rows * len(others) * 8 * n_components
+            per_epoch.append(feature_bytes)
+            labels += n_rows * sum(8 * n_classes[other] + BYTES_PER_WEIGHT_ROW for other in others)
+        features += sum(per_epoch) if keep_features else 2 * max(per_epoch)
+        checkpoints += n_epochs * n_parameters * BYTES_PER_PARAMETER
+    return {
+        "images": images,
+        "features": n_seeds * features,
+        "weights and labels": n_seeds * labels,
+        "checkpoints": n_seeds * (checkpoints + n_parameters * BYTES_PER_PARAMETER),
+    }
+
+
+def format_bytes(n_bytes: float) -> str:
+    """`12 MB` and the like, in powers of 1000."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if n_bytes < 1000:
+            return f"{n_bytes:.3g} {unit}"
+        n_bytes /= 1000
+    return f"{n_bytes:.3g} TB"

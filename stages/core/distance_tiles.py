@@ -1,0 +1,229 @@
+"""All pairs of a set of rows, tile by tile: which squared distances lie below, inside or above a bracket.
+
+Most tiles come from FAISS in float32 with a bound on their error, half of them by symmetry. Where the
+bracket is narrower than that bound, a tile is computed in float64 instead.
+"""
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+PAIRS_PER_CHUNK = 2**15
+
+_KEPT = np.dtype([("distance", np.float64), ("row", np.int32), ("column", np.int32)])
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What one pass over all pairs of different rows found for a bracket [low, high).
+
+    Attributes:
+        below: (n,) int64, for each row the samples in other rows certainly nearer than `low`.
+        n_below: pairs of samples certainly nearer than `low`.
+        n_kept: pairs of samples that may lie in the bracket.
+        kept: the pairs of rows behind `n_kept`, or an even selection of them: `distance` as the
+            tile gave it, `row`, `column`.
+        complete: whether `kept` holds all of them.
+    """
+
+    below: np.ndarray
+    n_below: int
+    n_kept: int
+    kept: np.ndarray
+    complete: bool
+
+
+class DistanceTiles:
+    """Squared distances between distinct rows, each of which stands for one or more samples.
+
+    Distances are in scaled units: the largest distance from the centre is between 1/2 and 1, and
+    `unit` is a power of two, so that scaling rounds nothing.
+
+    Attributes:
+        order: (n,) the given rows in the order used here, the nearest to the centre first, so that
+            far outliers share few tiles and loosen the error bound of no others.
+        counts: (n,) int64, samples in each row, in that order.
+        unit: squared distances here times `unit` are squared distances of the given rows.
+        margins: (n_blocks, n_blocks) bound on |float32 - float64| in each tile.
+    """
+
+    LARGEST = 5.0
+    """Larger than every scaled squared distance."""
+
+    def __init__(
+        self,
+        rows: np.ndarray,
+        counts: np.ndarray,
+        *,
+        block: int,
+        map_threads: Callable[[Callable, Iterable], Iterator],
+        gpu: Any = None,
+    ) -> None:
+        """Centre, scale and sort the rows.
+
+        Args:
+            rows: (n, d) float32, all different, n >= 2.
+            counts: (n,) int64, samples in each row; their sum stays below 2^24.
+            block: rows and columns of a tile.
+            map_threads: `map` on worker threads in which FAISS uses one thread.
+            gpu: FAISS GPU resources, or None for the CPU.
+        """
+        centred = rows.astype(np.float64)
+        centred -= counts @ centred / counts.sum()
+        radii = np.sqrt(np.einsum("ij,ij->i", centred, centred))
+        exponent = int(np.frexp(radii.max())[1])
+        self.order = np.argsort(radii, kind="stable")
+        self.counts = counts[self.order]
+        self.unit = 2.0 ** (2 * exponent)
+        self._centred = np.ldexp(centred[self.order], -exponent).astype(np.float32)
+        self._dimensions = np.ascontiguousarray(rows[self.order].T)
+        self._float_counts = self.counts.astype(np.float32)
+        self._blocks = [slice(start, min(start + block, len(rows))) for start in range(0, len(rows), block)]
+        self._block = block
+        self._map = map_threads
+        self._gpu = gpu
+        self._gpu_lock = threading.Lock()
+        largest = np.ldexp([radii[self.order[rows_of_block.stop - 1]] for rows_of_block in self._blocks], -exponent)
+        self.margins = _bound_error(np.add.outer(largest, largest), rows.shape[1])
+        self._check_margins()
+
+    def measure_pairs(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """Squared distances of given pairs of rows, in float64 by direct differences.
+
+        The dimensions are summed in their order, as SciPy's `cdist` does, so that equal distances
+        stay equal whichever of the two computed them.
+        """
+        starts = range(0, len(rows), PAIRS_PER_CHUNK)
+        chunks = [(rows[start : start + PAIRS_PER_CHUNK], columns[start : start + PAIRS_PER_CHUNK]) for start in starts]
+        return np.concatenate([np.empty(0), *self._map(self._measure_chunk, chunks)])
+
+    def find_margins(self, kept: np.ndarray, low: float, high: float) -> np.ndarray:
+        """The error bound of every kept pair of `scan(low, high)`; 0 where the tile was float64."""
+        margins = self.margins[kept["row"] // self._block, kept["column"] // self._block]
+        return np.where(margins <= high - low, margins, 0.0)
+
+    def find_largest_margin(self, low: float, high: float) -> float:
+        """The largest error bound of the tiles that `scan(low, high)` computes in float32, 0 without any."""
+        return float(self.margins[self.margins <= high - low].max(initial=0.0))
+
+    def scan(self, low: float, high: float, max_kept: int) -> Scan:
+        """Compare every pair of rows with the bracket [low, high), keeping at most `max_kept` inside it."""
+        n_blocks = len(self._blocks)
+        tiles = [(self._blocks[i], self._blocks[j]) for i in range(n_blocks) for j in range(i, n_blocks)]
+        below = np.zeros(len(self.counts), dtype=np.int64)
+        n_kept, n_stored, stride, parts = 0, 0, 1, []
+        found = self._map(partial(self._scan_tile, low, high), tiles)
+        for (rows, columns), (below_rows, below_columns, n_inside, kept) in zip(tiles, found, strict=True):
+            below[rows] += below_rows
+            below[columns] += below_columns
+            n_kept += n_inside
+            parts.append(kept[::stride].copy() if stride > 1 else kept)
+            n_stored += len(parts[-1])
+            while n_stored > max_kept:
+                stride *= 2
+                parts = [np.concatenate(parts)[::2].copy()]
+                n_stored = len(parts[0])
+        return Scan(below, int(self.counts @ below) // 2, n_kept, np.concatenate(parts), stride == 1)
+
+    def _check_margins(self) -> None:
+        """Use float64 throughout where FAISS computes with less than float32, as TF32 would."""
+        part = slice(max(0, len(self.counts) - 128), len(self.counts))
+        approximate, measured = self._map(lambda tile: tile(part, part), (self._approximate_tile, self._measure_tile))
+        blocks = np.arange(part.start, part.stop) // self._block
+        if (np.abs(approximate - measured) > self.margins[np.ix_(blocks, blocks)]).any():
+            self.margins = np.full_like(self.margins, np.inf)
+
+    def _scan_tile(self, low: float, high: float, tile: tuple[slice, slice]) -> tuple:
+        rows, columns = tile
+        margin = self.margins[rows.start // self._block, columns.start // self._block]
+        if margin <= high - low:
+            distances = self._approximate_tile(rows, columns)
+            low = np.nextafter(np.float32(low - margin), np.float32(-np.inf))
+            high = np.nextafter(np.float32(high + margin), np.float32(np.inf))
+        else:
+            distances = self._measure_tile(rows, columns)
+        if rows == columns:
+            distances[np.tri(len(distances), dtype=bool)] = np.inf
+        # Sums of float32 ones and counts are exact below 2^24, and einsum vectorises them
+        # without waking a BLAS thread pool in every worker.
+        below = np.less(distances, low, out=np.empty(distances.shape, dtype=np.float32))
+        below_rows = np.einsum("ij,j->i", below, self._float_counts[columns])
+        below_columns = np.einsum("ij,i->j", below, self._float_counts[rows])
+        inside = np.flatnonzero((distances >= low) & (distances < high))
+        kept = np.empty(len(inside), dtype=_KEPT)
+        kept["distance"] = distances.ravel()[inside]
+        kept["row"], kept["column"] = np.divmod(inside, distances.shape[1])
+        kept["row"] += rows.start
+        kept["column"] += columns.start
+        n_inside = int(self.counts[kept["row"]] @ self.counts[kept["column"]])
+        return below_rows.astype(np.int64), below_columns.astype(np.int64), n_inside, kept
+
+    def _approximate_tile(self, rows: slice, columns: slice) -> np.ndarray:
+        import faiss
+
+        if self._gpu is None:
+            return faiss.pairwise_distances(self._centred[rows], self._centred[columns])
+        with self._gpu_lock:
+            return faiss.pairwise_distance_gpu(self._gpu, self._centred[rows], self._centred[columns])
+
+    def _measure_tile(self, rows: slice, columns: slice) -> np.ndarray:
+        left, right = (self._dimensions[:, part].T.astype(np.float64) for part in (rows, columns))
+        distances = measure_squared_distances(left, right)
+        distances /= self.unit
+        return distances
+
+    def _measure_chunk(self, pairs: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+        rows, columns = pairs
+        total = np.zeros(len(rows))
+        difference = np.empty(len(rows))
+        for values in self._dimensions:
+            np.subtract(values[rows], values[columns], out=difference, dtype=np.float64)
+            np.square(difference, out=difference)
+            total += difference
+        total /= self.unit
+        return total
+
+
+def measure_squared_distances(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """All squared distances in float64 by direct differences: (n, d) and (m, d) float64 give (n, m)."""
+    from scipy.spatial.distance import cdist
+
+    return cdist(np.ascontiguousarray(left), np.ascontiguousarray(right), "sqeuclidean")
+
+
+def find_gpu(device: str) -> Any:
+    """FAISS GPU resources for `device` (auto, cpu or cuda), or None for the CPU.
+
+    The GPU path is tested with a stand-in only; its speed is not measured.
+
+    Raises:
+        ValueError: `device` is cuda and FAISS has no GPU.
+    """
+    if device not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"device must be auto, cpu or cuda, not '{device}'")
+    if device == "cpu":
+        return None
+    import faiss
+
+    if hasattr(faiss, "get_num_gpus") and faiss.get_num_gpus() > 0:
+        return faiss.StandardGpuResources()
+    if device == "cuda":
+        raise ValueError("device is cuda, but FAISS finds no GPU; install faiss-gpu or choose auto or cpu")
+    return None
+
+
+def _bound_error(radius_sums: np.ndarray, n_dimensions: int) -> np.ndarray:
+    """Bound on |FAISS's float32 distance - true distance| for rows within given radii of the centre.
+
+    FAISS adds two norms and subtracts twice a dot product. Every product passes through at most
+    2d + 2 roundings, whatever the order of summation, and all products add up to at most
+    (r_i + r_j)^2. Storing centred rows as float32 moves the distance by at most 2 u (r_i + r_j)^2.
+    The few further roundings, those of float64 included, fit in what is added.
+    """
+    rounding = 2.0**-24
+    underflow = 1e-30
+    return 1.05 * (2 * n_dimensions + 16) * rounding * radius_sums**2 + underflow

@@ -1,0 +1,100 @@
+"""The multi-task network: shared convolutions, one head per task, a cross-stitch unit between them.
+
+Section 5.2: the convolutional layers of VGG are shared, fully connected layers are task-specific,
+and a cross-stitch layer (Misra et al., 2016) sits between the heads.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from stages.core.backbones import build_backbone, describe_backbone
+
+
+@dataclass(frozen=True)
+class NetworkSpecification:
+    """Everything needed to build the network and to feed it.
+
+    Attributes:
+        backbone: name of the shared convolutional layers.
+        image_shape: height and width in pixels, and channels.
+        head_features: d, length of the vector f that enters each classifier.
+        classes: class names in index order, by task.
+        cross_stitch_identity: initial weight of a head's own layer in the cross-stitch unit.
+        mean: subtracted from pixel values in [0, 1], one number per channel.
+        std: by which the difference is divided, one number per channel.
+    """
+
+    backbone: str
+    image_shape: tuple[int, int, int]
+    head_features: int
+    classes: Mapping[str, Sequence[str]]
+    cross_stitch_identity: float
+    mean: Sequence[float]
+    std: Sequence[float]
+
+    @property
+    def tasks(self) -> list[str]:
+        """The tasks in the order of their heads."""
+        return list(self.classes)
+
+
+class MultiTaskNetwork(nn.Module):
+    """Shared layers θ^s and, for every task, a fully connected layer and a classifier.
+
+    Args:
+        specification: sizes, tasks and normalisation.
+        pretrained: see `build_backbone`.
+
+    Raises:
+        ValueError: the specification does not fit together.
+    """
+
+    def __init__(self, specification: NetworkSpecification, pretrained: str | None = None) -> None:
+        super().__init__()
+        n_channels = specification.image_shape[2]
+        for name, values in (("mean", specification.mean), ("std", specification.std)):
+            if len(values) != n_channels:
+                raise ValueError(f"images.{name} has {len(values)} values for {n_channels} channels; give one for each")
+        self.specification = specification
+        _, n_values = describe_backbone(specification.backbone, specification.image_shape)
+        self.backbone = build_backbone(specification.backbone, specification.image_shape, pretrained)
+        tasks = specification.tasks
+        self.heads = nn.ModuleDict({task: nn.Linear(n_values, specification.head_features) for task in tasks})
+        self.cross_stitch = nn.Parameter(_near_identity(len(tasks), specification.cross_stitch_identity))
+        self.classifiers = nn.ModuleDict(
+            {task: nn.Linear(specification.head_features, len(specification.classes[task])) for task in tasks}
+        )
+        shape = (1, n_channels, 1, 1)
+        self.register_buffer("pixel_mean", torch.tensor(specification.mean).reshape(shape) * 255, persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(specification.std).reshape(shape) * 255, persistent=False)
+
+    def extract(self, images: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Features and class scores of every task.
+
+        Args:
+            images: (B, C, H, W) pixel values from 0 to 255, of any type.
+
+        Returns:
+            f by task, shape (B, d), and the scores before the softmax by task, shape (B, C^task).
+        """
+        normalised = (images.to(self.pixel_mean.dtype) - self.pixel_mean) / self.pixel_std
+        shared = self.backbone(normalised).flatten(1)
+        stacked = torch.stack([head(shared) for head in self.heads.values()])
+        mixed = torch.relu(torch.einsum("kj,jbd->kbd", self.cross_stitch.to(stacked.dtype), stacked))
+        features = dict(zip(self.heads, mixed, strict=True))
+        scores = {task: classifier(features[task]) for task, classifier in self.classifiers.items()}
+        return features, scores
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Class scores (B, C^task) of every task for images (B, C, H, W) in 0 to 255."""
+        return self.extract(images)[1]
+
+
+def _near_identity(n_tasks: int, identity: float) -> Tensor:
+    if n_tasks == 1:
+        return torch.ones(1, 1)
+    other = (1 - identity) / (n_tasks - 1)
+    return torch.full((n_tasks, n_tasks), other) + torch.eye(n_tasks) * (identity - other)

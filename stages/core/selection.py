@@ -1,0 +1,131 @@
+"""From what the network says about a sample to the label it is trained on (sections 4.1 and 4.2)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+CRITERIA = ("confidence", "density", "distribution")
+"""The three weights a method may multiply: w^c, w^d and w^g."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Every weight of every sample, shape (n,) each, float64; None where it was not computed.
+
+    Attributes:
+        pseudo_labels: class index of the largest soft label, int32.
+        confidence_weights: w^c.
+        density_weights: w^d.
+        confident_weights: w^s = w^c w^d.
+        sample_distances: d̂.
+        distribution_weights: w^g = exp(-λ d̂); may underflow to 0, which w never relies on.
+        selection_weights: w.
+    """
+
+    pseudo_labels: np.ndarray
+    confidence_weights: np.ndarray
+    density_weights: np.ndarray | None
+    confident_weights: np.ndarray | None
+    sample_distances: np.ndarray | None
+    distribution_weights: np.ndarray | None
+    selection_weights: np.ndarray
+
+
+def weigh_samples(
+    soft_labels: np.ndarray,
+    *,
+    criteria: Sequence[str] | float,
+    density_weights: np.ndarray | None = None,
+    responsibilities: np.ndarray | None = None,
+    transport_distances: np.ndarray | None = None,
+    decay: float | None = None,
+) -> Selection:
+    """Combine confidence, density and distribution into the selection weight w (section 4.2).
+
+    w_i is the product of the criteria over its largest value. It is formed from logarithms, so
+    that squared distances of hundreds, at which exp(-λ d̂) is 0 in float64, still rank the
+    samples and the largest weight is exactly 1.
+
+    Args:
+        soft_labels: ỹ, shape (n, C), rows sum to 1.
+        criteria: which of `CRITERIA` to multiply, or a constant weight from 0 to 1.
+        density_weights: w^d, shape (n,), above 0; needed by `density`.
+        responsibilities: γ, shape (n, C_u); needed by `distribution`.
+        transport_distances: d^E, shape (C_u,); needed by `distribution`.
+        decay: λ, per unit of distance; needed by `distribution`.
+
+    Raises:
+        ValueError: a criterion is unknown or its ingredients are missing.
+    """
+    soft_labels = np.asarray(soft_labels, dtype=np.float64)
+    pseudo_labels = soft_labels.argmax(axis=1).astype(np.int32)
+    confidence = soft_labels.max(axis=1)
+    distances = distribution = None
+    if responsibilities is not None and transport_distances is not None and decay is not None:
+        distances = responsibilities @ transport_distances
+        distribution = np.exp(-decay * distances)
+    if isinstance(criteria, int | float):
+        weights = np.full(len(soft_labels), float(criteria))
+    else:
+        logarithms = {
+            "confidence": np.log(confidence),
+            "density": None if density_weights is None else np.log(density_weights),
+            "distribution": None if distances is None else -decay * distances,
+        }
+        weights = normalise_weights(sum(_pick(logarithms, criterion) for criterion in criteria))
+    return Selection(
+        pseudo_labels=pseudo_labels,
+        confidence_weights=confidence,
+        density_weights=density_weights,
+        confident_weights=None if density_weights is None else confidence * density_weights,
+        sample_distances=distances,
+        distribution_weights=distribution,
+        selection_weights=weights,
+    )
+
+
+def normalise_weights(log_weights: np.ndarray) -> np.ndarray:
+    """exp(log w) over its maximum, shape (n,); the largest is exactly 1, whatever the scale."""
+    return np.exp(log_weights - log_weights.max())
+
+
+def soften_labels(soft_labels: np.ndarray, temperature: float) -> np.ndarray:
+    """ỹ' with ỹ'_j ∝ ỹ_j^(1/T) (section 4.2), shape (n, C), float64, rows sum to 1.
+
+    Args:
+        soft_labels: ỹ, shape (n, C).
+        temperature: T, above 0; larger is flatter, 1 changes nothing.
+
+    Raises:
+        ValueError: the temperature is not above 0.
+    """
+    if not temperature > 0:
+        raise ValueError(f"the temperature must be above 0, not {temperature}")
+    soft_labels = np.asarray(soft_labels, dtype=np.float64)
+    # Divided by the row's maximum first: with T < 1 the power of a small row would underflow whole.
+    powers = (soft_labels / soft_labels.max(axis=1, keepdims=True)) ** (1 / temperature)
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+def interpolate_labels(
+    softened_labels: np.ndarray, pseudo_labels: np.ndarray, selection_weights: np.ndarray
+) -> np.ndarray:
+    """ŷ = w ȳ + (1 - w) ỹ' (equation 6), shape (n, C), float64.
+
+    Args:
+        softened_labels: ỹ', shape (n, C).
+        pseudo_labels: class index of ȳ, shape (n,).
+        selection_weights: w, shape (n,), from 0 to 1.
+    """
+    labels = (1 - selection_weights)[:, None] * softened_labels
+    labels[np.arange(len(labels)), pseudo_labels] += selection_weights
+    return labels
+
+
+def _pick(logarithms: dict[str, np.ndarray | None], criterion: str) -> np.ndarray:
+    if criterion not in CRITERIA:
+        raise ValueError(f"unknown criterion '{criterion}'; there are {', '.join(CRITERIA)}")
+    if logarithms[criterion] is None:
+        raise ValueError(f"the criterion '{criterion}' was asked for, but its table was not given")
+    return logarithms[criterion]

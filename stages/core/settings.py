@@ -1,0 +1,122 @@
+"""Checking an experiment's settings before anything runs."""
+
+import copy
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import jsonschema
+
+VALIDATOR = jsonschema.Draft202012Validator
+
+
+class SettingsError(ValueError):
+    """A setting is wrong; the message is one line that names the key and says how to mend it."""
+
+
+def check_settings(settings: Mapping[str, Any], schema: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """Settings with defaults filled in, checked against a JSON schema.
+
+    Args:
+        settings: as read from YAML.
+        schema: JSON schema whose objects refuse unknown keys.
+        source: file to name in messages.
+
+    Raises:
+        SettingsError: the first thing that is wrong, and how many more there are.
+    """
+    settings = fill_defaults(settings, schema)
+    errors = sorted(VALIDATOR(schema).iter_errors(settings), key=_rank)
+    if errors:
+        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+        raise SettingsError(f"{source}: {_describe(errors[0])}{more}")
+    return settings
+
+
+def fill_defaults(settings: Any, schema: Mapping[str, Any]) -> Any:
+    """A copy of the settings in which keys that are left out have the schema's defaults."""
+    if not isinstance(settings, Mapping):
+        return copy.deepcopy(settings)
+    properties = schema.get("properties", {})
+    filled = {key: fill_defaults(value, properties.get(key, {})) for key, value in settings.items()}
+    for key, definition in properties.items():
+        if key not in filled and "default" in definition:
+            filled[key] = fill_defaults(definition["default"], definition)
+    return filled
+
+
+def check_experiment(settings: Mapping[str, Any], methods: Mapping[str, Any], source: str) -> None:
+    """What a schema cannot say: names that must exist or differ.
+
+    Args:
+        settings: checked by `check_settings`.
+        methods: rows of workflow/methods.yaml.
+        source: file to name in messages.
+
+    Raises:
+        SettingsError: a method is unknown, or the datasets are not labelled for different tasks.
+    """
+    for method in settings["methods"]:
+        if method not in methods:
+            raise SettingsError(f"{source}: methods: unknown method '{method}'{suggest(method, methods)}")
+    tasks = [dataset["task"] for dataset in settings["datasets"].values()]
+    if len(set(tasks)) < len(tasks):
+        twice = next(task for task in tasks if tasks.count(task) > 1)
+        raise SettingsError(
+            f"{source}: datasets: two are labelled for the task '{twice}', but each must bring a task of its own; "
+            "merge them into one dataset or name the tasks apart"
+        )
+    channels = settings["images"]["channels"]
+    for key in ("mean", "std"):
+        if len(settings["images"][key]) != channels:
+            raise SettingsError(
+                f"{source}: images.{key}: has {len(settings['images'][key])} values, but images.channels is {channels}"
+            )
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """`; did you mean 'x'?` with the nearest known name, and the list of them all."""
+    known = list(known)
+    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"; did you mean '{nearest[0]}'?" if nearest else ""
+    return f"{hint} (known: {', '.join(known)})"
+
+
+def _rank(error: jsonschema.ValidationError) -> tuple:
+    """Unknown keys first: a misspelt key also leaves a required one missing."""
+    return (error.validator != "additionalProperties", [str(part) for part in error.absolute_path])
+
+
+def _describe(error: jsonschema.ValidationError) -> str:
+    path = [str(part) for part in error.absolute_path]
+    where = ".".join(path) or "the top level"
+    value, rule = error.instance, error.validator_value
+    match error.validator:
+        case "additionalProperties":
+            known = list(error.schema.get("properties", {}))
+            unknown = next(key for key in value if key not in known)
+            return f"{'.'.join([*path, str(unknown)])}: unknown key{suggest(str(unknown), known)}"
+        case "required":
+            missing = next(key for key in rule if key not in value)
+            return f"{'.'.join([*path, missing])}: is missing"
+        case "minimum":
+            return f"{where}: {value} is too small; the least is {rule}"
+        case "exclusiveMinimum":
+            return f"{where}: {value} is too small; it must be above {rule}"
+        case "maximum":
+            return f"{where}: {value} is too large; the most is {rule}"
+        case "enum":
+            return f"{where}: '{value}' is not allowed{suggest(str(value), map(str, rule))}"
+        case "type":
+            wanted = " or ".join(rule) if isinstance(rule, list) else rule
+            return f"{where}: {value!r} is not of type {wanted}"
+        case "minProperties":
+            return f"{where}: {len(value)} given, but at least {rule} are needed; one task alone has nothing to share"
+        case "minItems":
+            return f"{where}: is too short; at least {rule} needed"
+        case "pattern":
+            return f"{where}: '{value}' has characters that file and column names should not have (allowed: {rule})"
+        case "propertyNames":
+            return f"{where}: {error.message}"
+        case _:
+            return f"{where}: {error.message.splitlines()[0]}"

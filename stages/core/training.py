@@ -1,0 +1,188 @@
+"""One pass of gradient descent (equations 4, 5, 8 and 9) and inference without it."""
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from stages.core.batches import Batch
+from stages.core.network import MultiTaskNetwork
+
+BATCHES_PER_CHECK = 25
+"""After how many batches the losses are looked at."""
+
+
+class DivergedError(ValueError):
+    """The loss is no longer a number."""
+
+
+@dataclass(frozen=True)
+class TaskLoss:
+    """Means over the samples that trained a task in one pass, in nats.
+
+    Attributes:
+        n_samples: how many there were.
+        cross_entropy: between label vectors and predictions, while they changed.
+        label_entropy: of the label vectors, the least that the cross-entropy can be; 0 for given
+            labels. Their difference is the Kullback-Leibler divergence that training works on.
+    """
+
+    n_samples: int
+    cross_entropy: float
+    label_entropy: float
+
+    @property
+    def divergence(self) -> float:
+        """Kullback-Leibler divergence from the predictions to the label vectors, in nats."""
+        return self.cross_entropy - self.label_entropy
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of `auto`, `cpu` or `cuda`; `auto` takes CUDA where there is one.
+
+    Raises:
+        ValueError: `cuda` was asked for and there is none.
+    """
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise ValueError("compute.device is 'cuda', but torch finds no CUDA device; set it to auto or cpu")
+    return torch.device("cuda" if available and name in ("auto", "cuda") else "cpu")
+
+
+def prepare_torch(n_threads: int, seed: int) -> None:
+    """Make results repeatable: fixed threads, deterministic kernels, seeded generators."""
+    torch.set_num_threads(n_threads)
+    torch.manual_seed(seed)
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+
+
+def place_network(network: MultiTaskNetwork, device: torch.device) -> MultiTaskNetwork:
+    """Move the network to the device, in channels-last memory order."""
+    return network.to(device, memory_format=torch.channels_last)
+
+
+def create_optimizer(network: nn.Module, learning_rate: float) -> torch.optim.Adam:
+    """Adam, as in section 5.2, over all parameters of a network already on its device."""
+    return torch.optim.Adam(network.parameters(), lr=learning_rate, fused=True)
+
+
+def compute_losses(scores: dict[str, Tensor], targets: dict[str, Tensor], members: dict[str, Tensor]) -> dict:
+    """Mean cross-entropy with vector targets by task.
+
+    Args:
+        scores: before the softmax, (B, C^k) by task.
+        targets: label vectors, (B_k, C^k) by task.
+        members: positions of those B_k samples in the batch; absent where it is all of them.
+    """
+    return {
+        task: functional.cross_entropy(
+            (scores[task][members[task]] if task in members else scores[task]).float(), labels
+        )
+        for task, labels in targets.items()
+    }
+
+
+def train_pass(
+    network: MultiTaskNetwork,
+    optimizer: torch.optim.Optimizer,
+    batches: Iterable[Batch],
+    device: torch.device,
+) -> dict[str, TaskLoss]:
+    """Train on every batch once; the loss is the sum over tasks of the mean cross-entropy.
+
+    On CUDA the forward pass runs in bfloat16 by automatic mixed precision.
+
+    Raises:
+        DivergedError: a loss is not finite; the message names the samples of the batch.
+    """
+    network.train()
+    totals: dict[str, Tensor] = {}
+    unchecked: list[tuple[int, np.ndarray, Tensor]] = []
+    for number, batch in enumerate(batches):
+        images = batch.images.to(device, non_blocking=True)
+        targets = {task: labels.to(device, non_blocking=True) for task, labels in batch.targets.items()}
+        members = {task: rows.to(device, non_blocking=True) for task, rows in batch.members.items()}
+        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+            scores = network(images)
+        losses = compute_losses(scores, targets, members)
+        loss = torch.stack(list(losses.values())).sum()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        for task, value in losses.items():
+            labels = targets[task].double()
+            summary = torch.stack(
+                [
+                    value.detach().double(),
+                    torch.special.entr(labels).sum(1).mean(),
+                    torch.ones_like(labels[0, 0]),
+                ]
+            )
+            totals[task] = totals.get(task, 0) + len(labels) * summary
+        unchecked.append((number, batch.sample_ids, loss.detach()))
+        if len(unchecked) == BATCHES_PER_CHECK:
+            _check_losses(unchecked)
+            unchecked.clear()
+    _check_losses(unchecked)
+    sums = {task: values.tolist() for task, values in totals.items()}
+    return {task: TaskLoss(round(n), loss / n, max(0.0, entropy / n)) for task, (loss, entropy, n) in sums.items()}
+
+
+def _check_losses(unchecked: list[tuple[int, np.ndarray, Tensor]]) -> None:
+    """Looked at once in a while: reading every loss would make a GPU wait for the host."""
+    if not unchecked:
+        return
+    values = torch.stack([loss for *_, loss in unchecked]).cpu()
+    for (number, sample_ids, _), value in zip(unchecked, values.tolist(), strict=True):
+        if not math.isfinite(value):
+            raise DivergedError(
+                f"the loss of batch {number} is {value} (sample_id {', '.join(map(str, sample_ids))}); lower "
+                "training.learning_rate or look at these samples; no checkpoint was written"
+            )
+
+
+def predict_batches(
+    network: MultiTaskNetwork, images: np.ndarray, *, batch_size: int, device: torch.device
+) -> Iterator[tuple[slice, dict[str, np.ndarray], dict[str, np.ndarray]]]:
+    """Run the network over images in evaluation mode and in float32.
+
+    Args:
+        network: on `device`.
+        images: uint8 (n, H, W, C), usually a memory map; one batch is read at a time.
+        batch_size: images at a time.
+        device: where the network is.
+
+    Yields:
+        Rows, f by task as float32 (B, d), and softmax probabilities by task as float32 (B, C^k).
+    """
+    network.eval()
+    with torch.inference_mode():
+        for start in range(0, len(images), batch_size):
+            rows = slice(start, min(start + batch_size, len(images)))
+            batch = torch.from_numpy(np.array(images[rows])).permute(0, 3, 1, 2).to(device)
+            features, scores = network.extract(batch)
+            probabilities = {task: torch.softmax(values.double(), dim=1) for task, values in scores.items()}
+            yield (
+                rows,
+                {task: values.float().cpu().numpy() for task, values in features.items()},
+                {task: values.float().cpu().numpy() for task, values in probabilities.items()},
+            )
+
+
+def normalise_features(features: np.ndarray, normalize: str) -> np.ndarray:
+    """Scale features for the statistics, float32 (n, d).
+
+    Args:
+        features: f, shape (n, d).
+        normalize: `l2` scales every row to unit length (a zero row stays zero); `none` is the
+            paper's letter.
+    """
+    if normalize == "none":
+        return features
+    lengths = np.linalg.norm(features.astype(np.float64), axis=1, keepdims=True)
+    return (features / np.where(lengths > 0, lengths, 1)).astype(np.float32)

@@ -1,0 +1,70 @@
+"""Run the network of the previous epoch over the datasets whose features the weights need.
+
+Writes, per dataset and task, the feature vector f that enters the task's classifier and the soft
+label, its softmax (section 4.1), in row groups as they come.
+"""
+
+from stages.command import run_stage, show_progress, stage_parser
+from stages.core.contracts import FEATURES
+from stages.core.training import (
+    choose_device,
+    normalise_features,
+    place_network,
+    predict_batches,
+    prepare_torch,
+)
+from stages.options import Stopwatch, add_compute_options, add_split_options, open_splits
+from stages.storage.checkpoints import load_network
+from stages.storage.tables import Provenance, open_writer
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = stage_parser(__doc__)
+    parser.add_argument("--network", required=True, metavar="SAFETENSORS", help="checkpoint of the previous epoch")
+    add_split_options(parser)
+    parser.add_argument("--tasks", nargs="+", required=True, metavar="TASK[,TASK]", help="wanted of each dataset")
+    parser.add_argument("--normalize", choices=("l2", "none"), default="l2", help="scale of the features")
+    parser.add_argument("--batch-size", type=int, default=256, help="images at a time")
+    parser.add_argument("--outputs", nargs="+", required=True, metavar="PARQUET", help="one file for each dataset")
+    add_compute_options(parser)
+    options = parser.parse_args(argv)
+    stopwatch = Stopwatch()
+    splits = open_splits(options)
+    if not len(splits) == len(options.tasks) == len(options.outputs):
+        raise ValueError("--tables, --images, --tasks and --outputs must name the same number of things")
+    prepare_torch(options.threads, seed=0)
+    device = choose_device(options.device)
+    network = place_network(load_network(options.network, splits), device)
+    classes = network.specification.classes
+    for split, wanted, path in zip(splits, options.tasks, options.outputs, strict=True):
+        tasks = wanted.split(",")
+        if unknown := [task for task in tasks if task not in classes]:
+            raise ValueError(f"{options.network}: has no task {unknown}; its tasks are {list(classes)}")
+        provenance = Provenance(
+            "extract_features",
+            {"tasks": tasks, "normalize": options.normalize, "batch_size": options.batch_size},
+            [options.network, split.path_table],
+        )
+        metadata = {
+            "dataset": split.name,
+            "dim": network.specification.head_features,
+            "dtype": "float32",
+            "normalize": options.normalize,
+            "classes": {task: classes[task] for task in tasks},
+            **provenance.describe(path),
+        }
+        batches = predict_batches(network, split.images, batch_size=options.batch_size, device=device)
+        n_batches = -(-len(split.images) // options.batch_size)
+        with open_writer(path, FEATURES, metadata) as writer:
+            for rows, features, soft_labels in show_progress(batches, description=split.name, total=n_batches):
+                columns = {"sample_id": split.sample_ids[rows]}
+                for task in tasks:
+                    columns[f"features_{task}"] = normalise_features(features[task], options.normalize)
+                    columns[f"soft_label_{task}"] = soft_labels[task]
+                writer.write(columns)
+    n_samples = sum(len(split.images) for split in splits)
+    print(f"features of {n_samples} samples from {len(splits)} datasets  ({stopwatch.seconds:.1f} s)")
+
+
+if __name__ == "__main__":
+    run_stage(main)

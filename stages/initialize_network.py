@@ -1,0 +1,84 @@
+"""Train the shared starting point jointly on all datasets (epoch 0, Algorithm 1's initialisation).
+
+Batches mix the datasets; each sample trains its own task only.
+"""
+
+from stages.command import run_stage, show_progress, stage_parser
+from stages.core.batches import EpochBatches, TrainingSet, one_hot
+from stages.core.network import MultiTaskNetwork, NetworkSpecification
+from stages.core.seeds import derive_seed
+from stages.core.training import choose_device, create_optimizer, place_network, prepare_torch, train_pass
+from stages.options import Stopwatch, add_split_options, add_training_options, open_splits, read_augmentation
+from stages.storage.checkpoints import save_checkpoint
+from stages.storage.tables import Provenance
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = stage_parser(__doc__)
+    add_split_options(parser)
+    parser.add_argument("--backbone", default="vgg16", help="shared convolutional layers")
+    parser.add_argument("--pretrained", default="", help="torchvision weights enum name or local file")
+    parser.add_argument("--head-features", type=int, default=128, help="d, features per task")
+    parser.add_argument("--cross-stitch-identity", type=float, default=0.9, help="initial share of a task's own layer")
+    parser.add_argument("--mean", type=float, nargs="+", required=True, help="of pixel values in [0, 1], per channel")
+    parser.add_argument("--std", type=float, nargs="+", required=True, help="of pixel values, per channel")
+    parser.add_argument("--passes", type=int, default=1, help="passes over all datasets")
+    add_training_options(parser)
+    options = parser.parse_args(argv)
+    stopwatch = Stopwatch()
+    splits = open_splits(options)
+    prepare_torch(options.threads, derive_seed(options.seed, 0, "initialization"))
+    device = choose_device(options.device)
+    specification = NetworkSpecification(
+        backbone=options.backbone,
+        image_shape=splits[0].images.shape[1:],
+        head_features=options.head_features,
+        classes={split.task: split.classes for split in splits},
+        cross_stitch_identity=options.cross_stitch_identity,
+        mean=options.mean,
+        std=options.std,
+    )
+    network = place_network(MultiTaskNetwork(specification, options.pretrained or None), device)
+    optimizer = create_optimizer(network, options.learning_rate)
+    training_sets = [
+        TrainingSet(split.images, split.sample_ids, {split.task: one_hot(split.labels, len(split.classes))})
+        for split in splits
+    ]
+    losses = {}
+    for number in range(options.passes):
+        batches = EpochBatches(
+            training_sets,
+            batch_size=options.batch_size,
+            augmentation=read_augmentation(options),
+            order_seed=derive_seed(options.seed, 0, f"order of pass {number}"),
+            augmentation_seed=derive_seed(options.seed, 0, f"augmentation of pass {number}"),
+        )
+        loader = batches.load(options.loader_workers, pin_memory=device.type == "cuda")
+        description = f"joint training, pass {number + 1} of {options.passes}"
+        losses = train_pass(network, optimizer, show_progress(loader, description=description), device)
+    save_checkpoint(
+        options,
+        network,
+        optimizer,
+        provenance=Provenance(
+            "initialize_network",
+            {
+                "passes": options.passes,
+                "batch_size": options.batch_size,
+                "learning_rate": options.learning_rate,
+            },
+            options.tables,
+        ),
+        epoch=0,
+        dataset=None,
+        losses=losses,
+        distilled=[],
+        n_samples=batches.n_samples,
+        seconds=stopwatch.seconds,
+    )
+    summary = ", ".join(f"{task} {loss.cross_entropy:.3f}" for task, loss in losses.items())
+    print(f"epoch   0  joint training on {batches.n_samples} samples: loss {summary}  ({stopwatch.seconds:.1f} s)")
+
+
+if __name__ == "__main__":
+    run_stage(main)

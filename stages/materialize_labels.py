@@ -1,0 +1,110 @@
+"""Weigh every unlabeled sample and write the label it will be trained on (sections 4.1 and 4.2).
+
+Tables of criteria that the method does not use are left out.
+"""
+
+import json
+
+import numpy as np
+
+from stages.command import run_stage, stage_parser
+from stages.core.contracts import DENSITY, FEATURES, LABELS, RESPONSIBILITIES, TRANSPORT, WEIGHTS
+from stages.core.selection import Selection, interpolate_labels, soften_labels, weigh_samples
+from stages.storage.tables import Provenance, Table, read_table, write_table
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = stage_parser(__doc__)
+    parser.add_argument("--task", required=True, help="task to make labels for")
+    parser.add_argument("--features", required=True, metavar="PARQUET", help="soft labels of the unlabeled dataset")
+    parser.add_argument("--density", metavar="PARQUET", help="local densities, for the criterion density")
+    parser.add_argument("--responsibilities", metavar="PARQUET", help="for the criterion distribution")
+    parser.add_argument("--transport", metavar="PARQUET", help="for the criterion distribution")
+    parser.add_argument(
+        "--selection",
+        type=json.loads,
+        required=True,
+        metavar="JSON",
+        help="list of criteria, or a constant weight",
+    )
+    parser.add_argument("--temperature", type=float, default=2, help="T of the soft labels")
+    parser.add_argument("--output-weights", required=True, metavar="PARQUET", help="every weight of every sample")
+    parser.add_argument("--output-labels", required=True, metavar="PARQUET", help="soft, pseudo and training labels")
+    options = parser.parse_args(argv)
+    features = read_table(options.features, FEATURES, ["sample_id", f"soft_label_{options.task}"])
+    classes = features.metadata["classes"][options.task]
+    soft_labels = features[f"soft_label_{options.task}"]
+    density = read_aligned(options.density, DENSITY, features)
+    responsibilities = read_aligned(options.responsibilities, RESPONSIBILITIES, features)
+    transport = read_table(options.transport, TRANSPORT) if options.transport else None
+    selection = weigh_samples(
+        soft_labels,
+        criteria=options.selection,
+        density_weights=density and density["density_weight"],
+        responsibilities=responsibilities and responsibilities["responsibilities"],
+        transport_distances=transport and transport["transport_distance"],
+        decay=transport and transport.metadata["decay"],
+    )
+    softened = soften_labels(soft_labels, options.temperature)
+    training_labels = interpolate_labels(softened, selection.pseudo_labels, selection.selection_weights)
+    inputs = [options.features, options.density, options.responsibilities, options.transport]
+    provenance = Provenance(
+        "materialize_labels",
+        {"task": options.task, "selection": options.selection, "temperature": options.temperature},
+        [path for path in inputs if path],
+    )
+    write_table(
+        options.output_weights,
+        WEIGHTS,
+        {"sample_id": features["sample_id"], **weight_columns(selection, classes)},
+        metadata={"classes": classes, "selection": options.selection},
+        provenance=provenance,
+    )
+    write_table(
+        options.output_labels,
+        LABELS,
+        {
+            "sample_id": features["sample_id"],
+            "soft_label": softened,
+            "pseudo_label": selection.pseudo_labels,
+            "training_label": training_labels,
+        },
+        metadata={"classes": classes, "temperature": options.temperature},
+        provenance=provenance,
+    )
+
+
+def read_aligned(path: str | None, contract, features: Table) -> Table | None:
+    """A per-sample table with the rows of `features`, or None without a path.
+
+    Raises:
+        ValueError: the table is about other samples.
+    """
+    if not path:
+        return None
+    table = read_table(path, contract)
+    if not np.array_equal(table["sample_id"], features["sample_id"]):
+        raise ValueError(f"{path}: its samples are not those of the features; delete it and run snakemake again")
+    return table
+
+
+def weight_columns(selection: Selection, classes: list[str]) -> dict[str, np.ndarray]:
+    """The columns of weights.parquet; NaN, stored as null, where a weight was not computed."""
+    unused = np.full(len(selection.pseudo_labels), np.nan)
+    optional = {
+        "density_weight": selection.density_weights,
+        "confident_weight": selection.confident_weights,
+        "sample_distance": selection.sample_distances,
+        "distribution_weight": selection.distribution_weights,
+    }
+    return {
+        "pseudo_label": selection.pseudo_labels,
+        "pseudo_class": np.array(classes, dtype=object)[selection.pseudo_labels],
+        "confidence_weight": selection.confidence_weights,
+        **{name: unused if values is None else values for name, values in optional.items()},
+        "selection_weight": selection.selection_weights,
+    }
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,168 @@
+"""Checkpoints: weights and Adam's state as safetensors, and a card that people can read."""
+
+import argparse
+import json
+import platform
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError, safe_open
+
+from stages.core.network import MultiTaskNetwork, NetworkSpecification
+from stages.core.training import TaskLoss
+from stages.storage.datasets import PreparedSplit
+from stages.storage.files import replace_when_complete, write_json
+from stages.storage.tables import Provenance
+
+VERSIONED_PACKAGES = ("torch", "numpy")
+
+
+def save_network(path: str | Path, network: MultiTaskNetwork) -> None:
+    """Write the weights, and in their metadata all that is needed to use them."""
+    weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    # One metadata entry only: several would be written in a random order.
+    metadata = {"network": json.dumps(asdict(network.specification))}
+    with replace_when_complete(path) as path_temporary:
+        safetensors.torch.save_file(weights, path_temporary, metadata=metadata)
+
+
+def load_network(path: str | Path, splits: Iterable[PreparedSplit] = ()) -> MultiTaskNetwork:
+    """Build a network from its file.
+
+    Args:
+        path: a `network.safetensors`.
+        splits: what it is about to be used on.
+
+    Raises:
+        ValueError: the file is missing or damaged, or holds a network for other tasks, classes or
+            images.
+    """
+    weights, metadata = _read_safetensors(path)
+    if "network" not in metadata:
+        raise ValueError(f"{path}: describes no network; it was not written by this pipeline")
+    content = json.loads(metadata["network"])
+    specification = NetworkSpecification(**{**content, "image_shape": tuple(content["image_shape"])})
+    for split in splits:
+        _check_fit(path, specification, split)
+    network = MultiTaskNetwork(specification)
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ValueError(
+            f"{path}: its weights do not fit its own description ({str(error).splitlines()[-1].strip()}); "
+            "delete it and run snakemake again"
+        ) from None
+    return network
+
+
+def save_optimizer(path: str | Path, network: MultiTaskNetwork, optimizer: torch.optim.Adam) -> None:
+    """Write Adam's moments and step of every parameter, named after the parameter."""
+    tensors = {}
+    for name, parameter in network.named_parameters():
+        for key, value in optimizer.state[parameter].items():
+            tensors[f"{key}.{name}"] = value.detach().cpu().contiguous()
+    with replace_when_complete(path) as path_temporary:
+        safetensors.torch.save_file(tensors, path_temporary)
+
+
+def load_optimizer(path: str | Path, network: MultiTaskNetwork, optimizer: torch.optim.Adam) -> None:
+    """Resume Adam where `save_optimizer` left it.
+
+    Raises:
+        ValueError: the file is missing or damaged, or belongs to another network.
+    """
+    tensors, _ = _read_safetensors(path)
+    state = {}
+    for number, (name, parameter) in enumerate(network.named_parameters()):
+        try:
+            state[number] = {key: tensors[f"{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq")}
+        except KeyError as error:
+            raise ValueError(f"{path}: lacks {error}; it belongs to another network") from None
+        if state[number]["exp_avg"].shape != parameter.shape:
+            raise ValueError(f"{path}: the moments of {name} have another shape; it belongs to another network")
+        # Fused Adam walks through weights and moments in memory order, so that the order must be one.
+        for key in ("exp_avg", "exp_avg_sq"):
+            state[number][key] = torch.empty_like(parameter, requires_grad=False).copy_(state[number][key])
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def save_checkpoint(
+    options: argparse.Namespace,
+    network: MultiTaskNetwork,
+    optimizer: torch.optim.Adam,
+    *,
+    provenance: Provenance,
+    epoch: int,
+    dataset: str | None,
+    losses: Mapping[str, TaskLoss],
+    distilled: Iterable[str],
+    n_samples: int,
+    seconds: float,
+) -> None:
+    """Write the three files of a checkpoint to the `--output-...` options of a training stage.
+
+    Args:
+        options: with `output_network`, `output_optimizer` and `output_card`.
+        network: what was trained.
+        optimizer: its state.
+        provenance: recorded in the card.
+        epoch: number of the epoch.
+        dataset: what it trained on; None for all of them.
+        losses: by task.
+        distilled: tasks that learned from materialized labels.
+        n_samples: in the pass.
+        seconds: wall time, the one value of a checkpoint that differs from run to run.
+    """
+    save_network(options.output_network, network)
+    save_optimizer(options.output_optimizer, network, optimizer)
+    card = {
+        "epoch": epoch,
+        "dataset": dataset,
+        "n_samples": n_samples,
+        "losses": {
+            task: {
+                "labels": "materialized" if task in set(distilled) else "given",
+                "n_samples": loss.n_samples,
+                "cross_entropy": loss.cross_entropy,
+                "label_entropy": loss.label_entropy,
+                "divergence": loss.divergence,
+            }
+            for task, loss in losses.items()
+        },
+        "seed": options.seed,
+        "device": str(next(network.parameters()).device.type),
+        "threads": options.threads,
+        "n_parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "seconds": seconds,
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in VERSIONED_PACKAGES},
+        },
+        **provenance.describe(options.output_card),
+    }
+    write_json(options.output_card, card)
+
+
+def _read_safetensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    if not Path(path).exists():
+        raise ValueError(f"{path}: does not exist; run snakemake for it first")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"{path}: is damaged ({error}); delete it and run snakemake again") from None
+
+
+def _check_fit(path: str | Path, specification: NetworkSpecification, split: PreparedSplit) -> None:
+    found = (specification.image_shape, list(specification.classes.get(split.task, [])))
+    wanted = (tuple(split.images.shape[1:]), split.classes)
+    if found != wanted:
+        raise ValueError(
+            f"{path}: is a checkpoint for another network: it takes images {found[0]} and its classes for task "
+            f"'{split.task}' are {found[1]}, but {split.path_table} holds images {wanted[0]} and classes {wanted[1]}; "
+            "choose another `experiment` name or delete the checkpoint and run snakemake again"
+        )

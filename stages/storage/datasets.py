@@ -1,0 +1,81 @@
+"""A prepared split: its manifest in memory, its images as a memory map."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from stages.core.contracts import MANIFEST
+from stages.storage.tables import read_table
+
+
+@dataclass(frozen=True)
+class PreparedSplit:
+    """One split of one dataset.
+
+    Attributes:
+        name: of the dataset.
+        task: the task it is labelled for.
+        classes: class names in index order.
+        sample_ids: int64 (n,).
+        labels: class index of every sample, int64 (n,).
+        images: uint8 (n, H, W, C), read from the disk only where it is indexed.
+        path_table: of the manifest, for messages and provenance; its metadata holds the digest
+            of the images.
+    """
+
+    name: str
+    task: str
+    classes: list[str]
+    sample_ids: np.ndarray
+    labels: np.ndarray
+    images: np.ndarray
+    path_table: str
+
+
+def open_split(path_table: str, path_images: str) -> PreparedSplit:
+    """Open what `prepare_images` wrote.
+
+    Raises:
+        ValueError: a file is missing or damaged, or the two do not belong together.
+    """
+    table = read_table(path_table, MANIFEST, ["sample_id", "label"])
+    if not Path(path_images).exists():
+        raise ValueError(f"{path_images}: does not exist; run snakemake for it first")
+    try:
+        images = np.load(path_images, mmap_mode="r")
+    except (ValueError, OSError, EOFError) as error:
+        raise ValueError(f"{path_images}: is damaged ({error}); delete it and run snakemake again") from None
+    expected = (len(table), *table.metadata["image_shape"])
+    if images.shape != expected or images.dtype != np.uint8:
+        raise ValueError(
+            f"{path_images}: holds {images.dtype} {images.shape}, but {path_table} describes uint8 {expected}; "
+            "delete both and run snakemake again"
+        )
+    classes = table.metadata["classes"]
+    index = {name: number for number, name in enumerate(classes)}
+    try:
+        labels = np.array([index[label] for label in table["label"]], dtype=np.int64)
+    except KeyError as error:
+        raise ValueError(f"{path_table}: label {error} is not among its classes {classes}") from None
+    return PreparedSplit(
+        name=table.metadata["dataset"],
+        task=table.metadata["task"],
+        classes=classes,
+        sample_ids=table["sample_id"],
+        labels=labels,
+        images=images,
+        path_table=path_table,
+    )
+
+
+def read_audit_labels(path_table: str, task: str) -> tuple[np.ndarray, np.ndarray]:
+    """Sample ids (n,) and the class names (n,) of a task that the split does not train on.
+
+    Names are None where they are not known.
+
+    Raises:
+        ValueError: the manifest has no such column.
+    """
+    table = read_table(path_table, MANIFEST, ["sample_id", f"audit_{task}"])
+    return table["sample_id"], table[f"audit_{task}"]

@@ -1,0 +1,186 @@
+"""Tiny prepared datasets and the stages' calls on them, shared by the tests."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stages.core.contracts import MANIFEST
+from stages.storage.files import digest_file
+from stages.storage.tables import Provenance, write_table
+
+IMAGE_SHAPE = (8, 8, 1)
+EXPRESSIONS = ["angry", "happy", "sad"]
+POSES = ["frontal", "left"]
+
+
+@dataclass(frozen=True)
+class Split:
+    """A prepared split on the disk."""
+
+    table: Path
+    images: Path
+    labels: np.ndarray
+    pixels: np.ndarray
+
+
+def write_split(folder, dataset, task, classes, n_samples, *, seed=0, audit=None, split="train", first_id=0):
+    """Random images whose brightness depends on the class, so that there is something to learn."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(n_samples) % len(classes)
+    rng.shuffle(labels)
+    pixels = rng.integers(0, 120, (n_samples, *IMAGE_SHAPE)) + labels[:, None, None, None] * 60
+    pixels = pixels.clip(0, 255).astype(np.uint8)
+    path_images, path_table = folder / dataset / f"{split}.npy", folder / dataset / f"{split}.parquet"
+    path_images.parent.mkdir(parents=True, exist_ok=True)
+    np.save(path_images, pixels)
+    columns = {
+        "sample_id": np.arange(n_samples) + first_id,
+        "path": np.array([f"{number}.png" for number in range(n_samples)], dtype=object),
+        "label": np.array(classes, dtype=object)[labels],
+    }
+    for other, names in (audit or {}).items():
+        columns[f"audit_{other}"] = np.array(names, dtype=object)[rng.integers(0, len(names), n_samples)]
+    metadata = {
+        "dataset": dataset,
+        "task": task,
+        "split": split,
+        "classes": classes,
+        "image_shape": list(IMAGE_SHAPE),
+        "images_digest": digest_file(path_images),
+    }
+    write_table(path_table, MANIFEST, columns, metadata=metadata, provenance=Provenance("test", {}, []))
+    return Split(path_table, path_images, labels, pixels)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A folder with two prepared datasets and a joint checkpoint; calls stages as the rules do."""
+
+    folder: Path
+    faces: Split
+    heads: Split
+    test_faces: Split
+    test_heads: Split
+
+    def checkpoint(self, name):
+        folder = self.folder / name
+        return {
+            "network": folder / "network.safetensors",
+            "optimizer": folder / "optimizer.safetensors",
+            "card": folder / "checkpoint.json",
+        }
+
+    def outputs(self, name):
+        files = self.checkpoint(name)
+        return [part for key, path in files.items() for part in (f"--output-{key}", str(path))]
+
+    def initialize(self, name="initial", *options):
+        from stages.initialize_network import main
+
+        main(
+            [
+                *("--tables", str(self.faces.table), str(self.heads.table)),
+                *("--images", str(self.faces.images), str(self.heads.images)),
+                *("--backbone", "vgg_tiny", "--head-features", "6", "--mean", "0.5", "--std", "0.5"),
+                *(
+                    "--passes",
+                    "2",
+                    "--batch-size",
+                    "8",
+                    "--learning-rate",
+                    "0.003",
+                    "--threads",
+                    "1",
+                    "--device",
+                    "cpu",
+                ),
+                *self.outputs(name),
+                *options,
+            ]
+        )
+
+    def extract(self, checkpoint, epoch, *, trained="faces"):
+        from stages.extract_features import main
+
+        own, other = {"faces": "expression", "heads": "pose"}, {"faces": "pose", "heads": "expression"}
+        tasks = [(other if name == trained else own)[name] for name in ("faces", "heads")]
+        outputs = [self.folder / epoch / "features" / f"{name}.parquet" for name in ("faces", "heads")]
+        main(
+            [
+                *("--network", str(self.checkpoint(checkpoint)["network"])),
+                *("--tables", str(self.faces.table), str(self.heads.table)),
+                *("--images", str(self.faces.images), str(self.heads.images)),
+                *("--tasks", *tasks, "--batch-size", "7", "--threads", "1", "--device", "cpu"),
+                *("--outputs", *map(str, outputs)),
+            ]
+        )
+        return dict(zip(("faces", "heads"), outputs, strict=True))
+
+    def weigh(self, epoch, features, *, trained, task, labeled, number):
+        """Density, mixtures, distances, weights and labels of one epoch."""
+        from stages import estimate_density, fit_mixture, materialize_labels, weigh_distribution
+
+        folder = self.folder / epoch / task
+        files = {name: str(folder / f"{name}.parquet") for name in ("density", "responsibilities", "transport")}
+        files |= {name: str(folder / f"{name}.parquet") for name in ("weights", "labels", "unlabeled", "labeled")}
+        unlabeled = str(features[trained])
+        estimate_density.main(
+            [
+                *("--features", unlabeled, "--task", task, "--cutoff-quantile", "0.6", "--seed", "0"),
+                *("--threads", "1", "--output", files["density"]),
+            ]
+        )
+        fit_mixture.main(
+            [
+                *("--task", task, "--unlabeled", unlabeled, "--labeled", str(features[labeled])),
+                *("--components", "2", "--seed", "0", "--epoch", str(number), "--threads", "1"),
+                *("--output-unlabeled", files["unlabeled"], "--output-labeled", files["labeled"]),
+                *("--output-responsibilities", files["responsibilities"]),
+            ]
+        )
+        weigh_distribution.main(
+            [
+                *("--unlabeled", files["unlabeled"], "--labeled", files["labeled"]),
+                *("--decay", "0.1", "--output", files["transport"]),
+            ]
+        )
+        materialize_labels.main(
+            [
+                *("--task", task, "--features", unlabeled, "--density", files["density"]),
+                *("--responsibilities", files["responsibilities"], "--transport", files["transport"]),
+                *("--selection", '["confidence", "density", "distribution"]', "--temperature", "2"),
+                *("--output-weights", files["weights"], "--output-labels", files["labels"]),
+            ]
+        )
+        return files
+
+    def train(self, name, previous, *, trained, labels, epoch, options=()):
+        from stages.train_epoch import main
+
+        split, files = getattr(self, trained), self.checkpoint(previous)
+        main(
+            [
+                *("--table", str(split.table), "--images", str(split.images)),
+                *("--network", str(files["network"]), "--optimizer", str(files["optimizer"])),
+                *("--labels", *(f"{task}={path}" for task, path in labels.items()), "--epoch", str(epoch)),
+                *("--batch-size", "8", "--learning-rate", "0.003", "--threads", "1", "--device", "cpu"),
+                *self.outputs(name),
+                *options,
+            ]
+        )
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory):
+    """Two datasets, `faces` for expression and `heads` for pose, and their joint training."""
+    folder = tmp_path_factory.mktemp("run")
+    audits = {"faces": {"pose": POSES}, "heads": {"expression": EXPRESSIONS}}
+    faces = write_split(folder, "faces", "expression", EXPRESSIONS, 30, seed=1, audit=audits["faces"])
+    heads = write_split(folder, "heads", "pose", POSES, 38, seed=2, audit=audits["heads"])
+    test_faces = write_split(folder, "faces", "expression", EXPRESSIONS, 12, seed=3, split="test", first_id=30)
+    test_heads = write_split(folder, "heads", "pose", POSES, 10, seed=4, split="test", first_id=38)
+    result = Run(folder, faces, heads, test_faces, test_heads)
+    result.initialize()
+    return result

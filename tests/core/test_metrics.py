@@ -1,0 +1,20 @@
+import numpy as np
+from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
+
+from stages.core.metrics import count_confusion, score_confusion
+
+
+def test_scores_are_those_of_scikit_learn():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 5, 200)
+    predictions = np.where(rng.random(200) < 0.6, labels, rng.integers(0, 5, 200))
+    confusion = count_confusion(labels, predictions, 5)
+    np.testing.assert_array_equal(confusion, confusion_matrix(labels, predictions))
+    scores = score_confusion(confusion)
+    assert scores["accuracy"] == accuracy_score(labels, predictions)
+    np.testing.assert_allclose(scores["macro_f1"], f1_score(labels, predictions, average="macro"))
+
+
+def test_a_class_that_never_occurs_counts_as_zero():
+    confusion = count_confusion(np.array([0, 0]), np.array([0, 0]), 3)
+    assert score_confusion(confusion) == {"accuracy": 1.0, "macro_f1": 1 / 3}

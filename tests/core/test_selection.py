@@ -1,0 +1,127 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from stages.core.selection import interpolate_labels, normalise_weights, soften_labels, weigh_samples
+
+
+def draw_labels(n_samples, n_classes, seed=0):
+    return np.random.default_rng(seed).dirichlet(np.ones(n_classes), n_samples)
+
+
+def test_the_weight_is_the_product_of_the_criteria_over_its_maximum():
+    soft = draw_labels(50, 4)
+    density = np.random.default_rng(1).uniform(0.1, 1, 50)
+    responsibilities = draw_labels(50, 3, seed=2)
+    distances = np.array([0.5, 2.0, 7.0])
+    selection = weigh_samples(
+        soft,
+        criteria=["confidence", "density", "distribution"],
+        density_weights=density,
+        responsibilities=responsibilities,
+        transport_distances=distances,
+        decay=0.1,
+    )
+    expected = soft.max(1) * density * np.exp(-0.1 * (responsibilities * distances).sum(1))
+    np.testing.assert_allclose(selection.selection_weights, expected / expected.max(), rtol=1e-12)
+    np.testing.assert_allclose(selection.confident_weights, soft.max(1) * density)
+    np.testing.assert_allclose(selection.sample_distances, responsibilities @ distances)
+    np.testing.assert_array_equal(selection.pseudo_labels, soft.argmax(1))
+
+
+@pytest.mark.parametrize("criterion", ["confidence", "density", "distribution"])
+def test_a_single_criterion_is_that_weight_over_its_maximum(criterion):
+    soft, density = draw_labels(30, 4), np.random.default_rng(1).uniform(0.1, 0.9, 30)
+    responsibilities = draw_labels(30, 2, seed=2)
+    selection = weigh_samples(
+        soft,
+        criteria=[criterion],
+        density_weights=density,
+        responsibilities=responsibilities,
+        transport_distances=np.array([1.0, 3.0]),
+        decay=0.5,
+    )
+    alone = {
+        "confidence": selection.confidence_weights,
+        "density": density,
+        "distribution": selection.distribution_weights,
+    }[criterion]
+    np.testing.assert_allclose(selection.selection_weights, alone / alone.max(), rtol=1e-12)
+
+
+@given(st.floats(1e2, 1e12))
+def test_distances_that_underflow_still_rank_the_samples(scale):
+    responsibilities = np.eye(3)
+    selection = weigh_samples(
+        np.full((3, 2), 0.5),
+        criteria=["distribution"],
+        responsibilities=responsibilities,
+        transport_distances=scale + np.array([0.0, 1.0, 2.0]) * max(1.0, scale * 1e-9),
+        decay=0.1,
+    )
+    weights = selection.selection_weights
+    assert weights[0] == 1.0
+    assert weights[0] > weights[1] > weights[2] >= 0
+    assert np.isfinite(weights).all()
+
+
+@given(arrays(np.float64, st.integers(1, 40), elements=st.floats(-1e6, 0)))
+def test_normalised_weights_have_one_as_their_maximum(log_weights):
+    weights = normalise_weights(log_weights)
+    assert weights.max() == 1.0
+    assert (weights >= 0).all()
+
+
+def test_the_pseudo_label_of_a_tie_is_the_lowest_index():
+    selection = weigh_samples(np.array([[0.2, 0.4, 0.4], [0.5, 0.0, 0.5]]), criteria=["confidence"])
+    assert selection.pseudo_labels.tolist() == [1, 0]
+    assert selection.pseudo_labels.dtype == np.int32
+
+
+@pytest.mark.parametrize("constant", [0, 0.5, 1])
+def test_a_constant_weight_is_not_normalised(constant):
+    selection = weigh_samples(draw_labels(5, 3), criteria=constant)
+    assert selection.selection_weights.tolist() == [constant] * 5
+    assert selection.density_weights is None
+
+
+def test_a_criterion_without_its_table_is_refused():
+    with pytest.raises(ValueError, match="criterion 'density' was asked for"):
+        weigh_samples(draw_labels(5, 3), criteria=["density"])
+    with pytest.raises(ValueError, match="unknown criterion 'hope'"):
+        weigh_samples(draw_labels(5, 3), criteria=["hope"])
+
+
+def test_temperature_one_changes_nothing_and_a_high_one_flattens():
+    soft = draw_labels(20, 5)
+    np.testing.assert_allclose(soften_labels(soft, 1), soft, rtol=1e-12)
+    np.testing.assert_allclose(soften_labels(soft, 1e9), np.full((20, 5), 0.2), rtol=1e-6)
+
+
+@given(st.floats(0.05, 50), st.integers(0, 10))
+def test_softening_is_the_power_formula_and_keeps_order_and_sum(temperature, seed):
+    soft = draw_labels(10, 4, seed)
+    softened = soften_labels(soft, temperature)
+    np.testing.assert_allclose(softened.sum(1), 1, rtol=1e-12)
+    np.testing.assert_array_equal(softened.argmax(1), soft.argmax(1))
+    logarithm = np.log(soft) / temperature
+    powers = np.exp(logarithm - logarithm.max(1, keepdims=True))
+    np.testing.assert_allclose(softened, powers / powers.sum(1, keepdims=True), rtol=1e-9, atol=1e-300)
+
+
+def test_softening_keeps_zeros_and_refuses_a_temperature_of_zero():
+    assert soften_labels(np.array([[1.0, 0.0]]), 2).tolist() == [[1.0, 0.0]]
+    with pytest.raises(ValueError, match="temperature must be above 0"):
+        soften_labels(np.array([[1.0, 0.0]]), 0)
+
+
+def test_interpolation_ends_at_the_soft_and_at_the_pseudo_label():
+    soft = draw_labels(6, 3)
+    pseudo = soft.argmax(1)
+    np.testing.assert_array_equal(interpolate_labels(soft, pseudo, np.zeros(6)), soft)
+    np.testing.assert_array_equal(interpolate_labels(soft, pseudo, np.ones(6)), np.eye(3)[pseudo])
+    np.testing.assert_allclose(
+        interpolate_labels(soft, pseudo, np.full(6, 0.25)), 0.25 * np.eye(3)[pseudo] + 0.75 * soft
+    )

@@ -1,0 +1,214 @@
+import numpy as np
+import pytest
+import torch
+
+from stages.core.augmentation import Augmentation, augment_images
+from stages.core.batches import EpochBatches, TrainingSet, one_hot
+from stages.core.network import MultiTaskNetwork, NetworkSpecification
+from stages.core.training import (
+    DivergedError,
+    choose_device,
+    create_optimizer,
+    normalise_features,
+    predict_batches,
+    train_pass,
+)
+
+CPU = torch.device("cpu")
+CLASSES = {"expression": ["happy", "sad", "angry"], "pose": ["left", "right"]}
+
+
+def build_network(seed=0):
+    torch.manual_seed(seed)
+    return MultiTaskNetwork(NetworkSpecification("vgg_tiny", (8, 8, 1), 6, CLASSES, 0.9, [0.5], [0.5]))
+
+
+def draw_set(n_samples=20, tasks=("expression", "pose"), seed=0, start=0):
+    rng = np.random.default_rng(seed)
+    targets = {task: rng.dirichlet(np.ones(len(CLASSES[task])), n_samples).astype(np.float32) for task in tasks}
+    images = rng.integers(0, 256, (n_samples, 8, 8, 1), dtype=np.uint8)
+    return TrainingSet(images, np.arange(start, start + n_samples), targets)
+
+
+def make_batches(sets, batch_size=8, augmentation=None, seed=1):
+    return EpochBatches(
+        sets,
+        batch_size=batch_size,
+        augmentation=augmentation or Augmentation(),
+        order_seed=seed,
+        augmentation_seed=seed,
+    )
+
+
+def test_every_sample_comes_once_with_its_own_image_and_labels():
+    training_set = draw_set()
+    batches = make_batches([training_set])
+    seen = [batches[number] for number in range(len(batches))]
+    ids = np.concatenate([batch.sample_ids for batch in seen])
+    assert sorted(ids) == list(range(20))
+    assert ids.tolist() != list(range(20))
+    for batch in seen:
+        np.testing.assert_array_equal(batch.images.permute(0, 2, 3, 1), training_set.images[batch.sample_ids])
+        for task, labels in batch.targets.items():
+            np.testing.assert_array_equal(labels, training_set.targets[task][batch.sample_ids])
+
+
+def test_the_order_follows_the_seed_and_nothing_else():
+    def ids(seed, **options):
+        batches = make_batches([draw_set()], seed=seed, **options)
+        return np.concatenate([batch.sample_ids for batch in batches.load(0, pin_memory=False)]).tolist()
+
+    assert ids(1) == ids(1)
+    assert ids(1) != ids(2)
+    assert ids(1, batch_size=3) == ids(1, batch_size=20)
+
+
+def test_loader_processes_change_nothing():
+    batches = make_batches([draw_set(40)], augmentation=Augmentation(horizontal_flip=True))
+    alone, helped = list(batches.load(0, pin_memory=False)), list(batches.load(2, pin_memory=False))
+    assert len(alone) == len(helped) == 5
+    for first, second in zip(alone, helped, strict=True):
+        torch.testing.assert_close(first.images, second.images, rtol=0, atol=0)
+        np.testing.assert_array_equal(first.sample_ids, second.sample_ids)
+
+
+def test_mixed_batches_train_each_sample_on_its_own_task():
+    faces, heads = draw_set(12, ("expression",)), draw_set(20, ("pose",), seed=1, start=100)
+    batches = make_batches([faces, heads])
+    assert batches.n_samples == 32
+    n_seen = {"expression": 0, "pose": 0}
+    for batch in batches.load(0, pin_memory=False):
+        for task, members in batch.members.items():
+            n_seen[task] += len(members)
+            ids = batch.sample_ids[members.numpy()]
+            assert ((ids >= 100) == (task == "pose")).all()
+            source = faces if task == "expression" else heads
+            np.testing.assert_array_equal(batch.targets[task], source.targets[task][ids % 100])
+    assert n_seen == {"expression": 12, "pose": 20}
+
+
+def cross_entropy(scores, targets):
+    scores = scores.double()
+    return -(targets * (scores - scores.logsumexp(1, keepdim=True))).sum(1).mean()
+
+
+def test_one_step_is_adam_on_the_sum_of_the_mean_cross_entropies():
+    training_set = draw_set(10)
+    network, reference = build_network(), build_network()
+    losses = train_pass(
+        network,
+        create_optimizer(network, 1e-2),
+        make_batches([training_set], 10).load(0, pin_memory=False),
+        CPU,
+    )
+    images = torch.from_numpy(training_set.images).permute(0, 3, 1, 2)
+    scores = reference(images)
+    parts = {
+        task: cross_entropy(scores[task], torch.from_numpy(labels)) for task, labels in training_set.targets.items()
+    }
+    sum(parts.values()).backward()
+    with torch.no_grad():
+        for parameter in reference.parameters():
+            # Adam's first step: m̂ = g and v̂ = g².
+            parameter -= 1e-2 * parameter.grad / (parameter.grad.abs() + 1e-8)
+    for (name, trained), expected in zip(network.named_parameters(), reference.parameters(), strict=True):
+        torch.testing.assert_close(trained, expected, rtol=1e-3, atol=2e-5, msg=name)
+    for task, part in parts.items():
+        assert losses[task].cross_entropy == pytest.approx(part.item(), rel=1e-5)
+        labels = training_set.targets[task].astype(np.float64)
+        assert losses[task].label_entropy == pytest.approx(-(labels * np.log(labels)).sum(1).mean(), rel=1e-6)
+
+
+def test_changing_the_label_vectors_of_one_task_changes_the_update():
+    def train(training_set):
+        network = build_network()
+        train_pass(network, create_optimizer(network, 1e-2), make_batches([training_set]), CPU)
+        return torch.cat([parameter.detach().flatten() for parameter in network.backbone.parameters()])
+
+    training_set = draw_set()
+    changed = {**training_set.targets, "pose": training_set.targets["pose"][:, ::-1].copy()}
+    same = train(TrainingSet(training_set.images, training_set.sample_ids, dict(training_set.targets)))
+    other = train(TrainingSet(training_set.images, training_set.sample_ids, changed))
+    assert torch.equal(train(training_set), same)
+    assert (same - other).abs().max() > 1e-3
+
+
+def test_training_learns_a_planted_rule():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 256)
+    images = np.full((256, 8, 8, 1), 60, dtype=np.uint8) + (labels * 100).astype(np.uint8)[:, None, None, None]
+    training_set = TrainingSet(images, np.arange(256), {"pose": one_hot(labels, 2)})
+    network = build_network()
+    optimizer = create_optimizer(network, 1e-2)
+    for seed in range(3):
+        train_pass(network, optimizer, make_batches([training_set], 32, seed=seed), CPU)
+    (_, _, probabilities), *_ = predict_batches(network, images, batch_size=256, device=CPU)
+    assert (probabilities["pose"].argmax(1) == labels).mean() > 0.98
+
+
+def test_a_diverging_loss_names_its_samples():
+    training_set = draw_set(16)
+    network = build_network()
+    batches = make_batches([training_set])
+    bad = batches[1].sample_ids
+    training_set.targets["pose"][bad[0]] = np.nan
+    with pytest.raises(DivergedError, match="the loss of batch 1 is nan") as error:
+        train_pass(network, create_optimizer(network, 1e-2), batches, CPU)
+    assert ", ".join(map(str, bad)) in str(error.value)
+
+
+def test_prediction_reads_batches_and_does_not_depend_on_them():
+    images = draw_set(30).images
+    network = build_network()
+
+    def predict(batch_size):
+        parts = list(predict_batches(network, images, batch_size=batch_size, device=CPU))
+        assert parts[0][0] == slice(0, min(batch_size, 30))
+        return np.concatenate([part[1]["pose"] for part in parts]), np.concatenate([part[2]["pose"] for part in parts])
+
+    for few, many in zip(predict(7), predict(30), strict=True):
+        np.testing.assert_allclose(few, many, atol=1e-5)
+    np.testing.assert_allclose(predict(30)[1].sum(1), 1, atol=1e-6)
+
+
+def test_features_are_scaled_to_unit_length_or_left_alone():
+    features = np.array([[3, 4], [0, 0], [1e-20, 0]], dtype=np.float32)
+    np.testing.assert_allclose(normalise_features(features, "l2"), [[0.6, 0.8], [0, 0], [1, 0]], rtol=1e-6)
+    assert normalise_features(features, "none") is features
+
+
+def test_cuda_is_refused_where_there_is_none(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert choose_device("auto") == CPU
+    with pytest.raises(ValueError, match=r"compute\.device is 'cuda', but torch finds no CUDA device"):
+        choose_device("cuda")
+
+
+def test_drawn_changes_are_applied_to_each_image_alone():
+    images = torch.arange(2 * 1 * 4 * 4, dtype=torch.uint8).reshape(2, 1, 4, 4)
+    changes = np.array([[1, 0, 0, 1, 1], [0, 0, 0, 1, 1]], dtype=float)
+    flipped = augment_images(images, changes, Augmentation(horizontal_flip=True))
+    torch.testing.assert_close(flipped[0], images[0].flip(-1))
+    torch.testing.assert_close(flipped[1], images[1])
+    changes = np.array([[0, 1, -2, 1, 1], [0, 0, 0, 1, 1]], dtype=float)
+    shifted = augment_images(images, changes, Augmentation(shift=2))
+    torch.testing.assert_close(shifted[0, :, 1:, :2], images[0, :, :-1, 2:])
+    torch.testing.assert_close(shifted[1], images[1])
+    changes = np.array([[0, 0, 0, 2, 1], [0, 0, 0, 1, 1]], dtype=float)
+    brighter = augment_images(images, changes, Augmentation(brightness=0.5))
+    torch.testing.assert_close(brighter[0], images[0] * 2)
+    torch.testing.assert_close(brighter[1], images[1])
+
+
+def test_changes_are_drawn_within_their_limits():
+    changes = Augmentation(True, 3, 0.2, 0.1).draw(5000, seed=1)
+    assert set(changes[:, 0]) == {0, 1}
+    assert abs(changes[:, 0].mean() - 0.5) < 0.05
+    assert set(changes[:, 1]) == set(changes[:, 2]) == set(range(-3, 4))
+    assert 0.8 <= changes[:, 3].min() < 0.81
+    assert 1.09 < changes[:, 4].max() <= 1.1
+    nothing = Augmentation()
+    assert not nothing.active
+    assert (nothing.draw(10, seed=1) == [0, 0, 0, 1, 1]).all()
+    images = torch.zeros(1, 1, 2, 2, dtype=torch.uint8)
+    assert augment_images(images, changes[:1], nothing) is images

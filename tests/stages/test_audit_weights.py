@@ -1,0 +1,51 @@
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from stages.audit_weights import main
+from stages.core.contracts import AUDIT, WEIGHTS
+from stages.storage.tables import read_table
+
+
+@pytest.fixture(scope="module")
+def weights(run):
+    features = run.extract("initial", "audit")
+    return run.weigh("audit", features, trained="faces", task="pose", labeled="heads", number=1)["weights"]
+
+
+def test_every_weight_is_ranked_against_the_audit_labels(run, weights, tmp_path, capsys):
+    output = tmp_path / "audit.parquet"
+    main(["--task", "pose", "--weights", weights, "--table", str(run.faces.table), "--output", str(output)])
+    audit, table = read_table(output, AUDIT), read_table(weights, WEIGHTS)
+    truth = np.array(pq.read_table(run.faces.table)["audit_pose"].to_pylist(), dtype=object)
+    correct = (table["pseudo_class"] == truth).astype(float)
+    for name in ("confidence_weight", "density_weight", "distribution_weight", "selection_weight"):
+        rows = audit["weight"] == name
+        assert audit["fifth"][rows].tolist() == [1, 2, 3, 4, 5]
+        assert audit["n_samples"][rows].sum() == 30
+        top = np.argsort(table[name], kind="stable")[-6:]
+        assert audit["pseudo_label_accuracy"][rows][-1] == pytest.approx(correct[top].mean())
+    assert f"{correct.mean():.0%} of the pseudo labels are right" in capsys.readouterr().out
+
+
+def test_a_dataset_without_that_audit_column_is_refused(run, weights, tmp_path):
+    with pytest.raises(ValueError, match=r"lacks the columns \['audit_mood'\]"):
+        main(
+            [
+                "--task",
+                "mood",
+                "--weights",
+                weights,
+                "--table",
+                str(run.faces.table),
+                "--output",
+                str(tmp_path / "a"),
+            ]
+        )
+    with pytest.raises(ValueError, match="its samples are not those of"):
+        main(
+            [
+                *("--task", "expression", "--weights", weights, "--table", str(run.heads.table)),
+                *("--output", str(tmp_path / "a")),
+            ]
+        )

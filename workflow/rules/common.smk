@@ -1,0 +1,277 @@
+# What the rules share: checked settings, paths, and who needs what. The only helper functions.
+import ast
+import hashlib
+import json
+import sys
+from pathlib import Path
+from shlex import quote
+
+import yaml
+from snakemake.exceptions import WorkflowError
+
+BASE = Path(workflow.basedir)
+sys.path.insert(0, str(BASE))
+
+from stages.core.schedule import augmented_tasks, trained_dataset
+from stages.core.settings import SettingsError, check_experiment, check_settings
+
+# Each epoch waits for the one before it, and Snakemake follows such a chain by recursion.
+sys.setrecursionlimit(max(sys.getrecursionlimit(), 100_000))
+
+
+def load_yaml(name):
+    return yaml.safe_load((BASE / name).read_text(encoding="utf-8"))
+
+
+def load_settings():
+    """The experiment's settings and the methods, checked, defaults filled in."""
+    names = [str(path) for path in workflow.config_settings.configfiles] or [
+        "config.yaml"
+    ]
+    source = ", ".join(names)
+    try:
+        methods = check_settings(
+            load_yaml("workflow/methods.yaml"),
+            load_yaml("workflow/schemas/methods.schema.yaml"),
+            "workflow/methods.yaml",
+        )
+        settings = check_settings(
+            config, load_yaml("workflow/schemas/config.schema.yaml"), source
+        )
+        check_experiment(settings, methods, source)
+    except SettingsError as error:
+        raise WorkflowError(str(error)) from None
+    return settings, methods
+
+
+config, METHODS = load_settings()
+
+DATASETS = config["datasets"]
+TASK_OF = {dataset: settings["task"] for dataset, settings in DATASETS.items()}
+DATASET_OF = {task: dataset for dataset, task in TASK_OF.items()}
+SEEDS = config["seeds"]
+SPLITS = ["train", "test"]
+LAST_EPOCH = config["training"]["epochs"]
+DISTRIBUTION_METHODS = [
+    name
+    for name, row in METHODS.items()
+    if isinstance(row["selection"], list) and "distribution" in row["selection"]
+]
+
+# Folders of artifacts, with wildcards; everything of an experiment lies below RESULTS, its logs and
+# benchmark files below LOGS in the same arrangement.
+RESULTS = f"results/{config['experiment']}"
+LOGS = f"logs/{config['experiment']}"
+DATA = f"{RESULTS}/data/{{dataset}}"
+INITIAL = f"{RESULTS}/seed-{{seed}}/initial"
+METHOD_RUN = f"{RESULTS}/seed-{{seed}}/{{method}}"
+EPOCH = f"{METHOD_RUN}/epoch-{{epoch}}"
+TASK = f"{EPOCH}/{{task}}"
+CHECKPOINT_FILES = {
+    "network": "network.safetensors",
+    "optimizer": "optimizer.safetensors",
+    "card": "checkpoint.json",
+}
+
+
+wildcard_constraints:
+    seed=r"\d+",
+    epoch=r"\d\d\d+",
+    dataset="|".join(DATASETS),
+    task="|".join(DATASET_OF),
+    method="|".join(METHODS),
+    checkpoint=rf"initial|({'|'.join(METHODS)})/epoch-\d\d\d+",
+
+
+# Stages are found wherever Snakemake was started from, and run in its own Python.
+shell.prefix(
+    f"export PATH={Path(sys.executable).parent}:$PATH PYTHONPATH={BASE}${{{{PYTHONPATH:+:$PYTHONPATH}}}}; "
+)
+
+
+def stage_digest(stage):
+    """Hash of a stage's module and of all modules of the project that it imports.
+
+    Given to a rule as a param, it makes an edit rerun exactly the jobs that run the edited code.
+    """
+    pending, sources = [BASE / "stages" / f"{stage}.py"], {}
+    while pending:
+        path = pending.pop()
+        if path in sources:
+            continue
+        sources[path] = path.read_bytes()
+        for node in ast.walk(ast.parse(sources[path])):
+            names = []
+            if isinstance(node, ast.ImportFrom) and node.module:
+                names = [
+                    node.module,
+                    *(f"{node.module}.{alias.name}" for alias in node.names),
+                ]
+            elif isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            modules = [
+                BASE / f"{name.replace('.', '/')}.py"
+                for name in names
+                if name.startswith("stages.")
+            ]
+            pending += [module for module in modules if module.exists()]
+    digest = hashlib.sha256()
+    for path in sorted(sources):
+        digest.update(
+            path.relative_to(BASE).as_posix().encode() + b"\0" + sources[path] + b"\0"
+        )
+    return digest.hexdigest()[:16]
+
+
+def disposable(path):
+    """An artifact that storage.keep_features: false deletes once it is used."""
+    return path if config["storage"]["keep_features"] else temp(path)
+
+
+def checkpoint_files(folder):
+    return {name: f"{folder}/{file}" for name, file in CHECKPOINT_FILES.items()}
+
+
+def previous_checkpoint(wildcards):
+    """The checkpoint that an epoch starts from: joint training for the first one."""
+    epoch = int(wildcards.epoch)
+    if epoch == 1:
+        return checkpoint_files(INITIAL.format(seed=wildcards.seed))
+    previous = EPOCH.format(
+        seed=wildcards.seed, method=wildcards.method, epoch=f"{epoch - 1:03d}"
+    )
+    return checkpoint_files(previous)
+
+
+def dataset_of_epoch(wildcards):
+    return trained_dataset(int(wildcards.epoch), list(DATASETS))
+
+
+def prepared(datasets, split):
+    """Manifests and images of one split, as named inputs."""
+    return {
+        "tables": expand(f"{DATA}/{split}.parquet", dataset=datasets),
+        "images": expand(f"{DATA}/{split}.npy", dataset=datasets),
+    }
+
+
+def features_of(dataset):
+    """The features of a dataset in the job's epoch; None stands for the one being trained on."""
+
+    def path(wildcards):
+        return (
+            f"{EPOCH}/features/".format(**wildcards)
+            + f"{dataset or dataset_of_epoch(wildcards)}.parquet"
+        )
+
+    return path
+
+
+def labeled_features(wildcards):
+    return features_of(DATASET_OF[wildcards.task])(wildcards)
+
+
+def wanted_tasks(dataset, wildcards):
+    """Tasks whose features are needed of a dataset: its own, or in its own epoch all others."""
+    if dataset == dataset_of_epoch(wildcards):
+        return ",".join(augmented_tasks(int(wildcards.epoch), TASK_OF))
+    return TASK_OF[dataset]
+
+
+def selection_tables(wildcards):
+    """The tables that the criteria of a method are computed from."""
+    selection = METHODS[wildcards.method]["selection"]
+    criteria = selection if isinstance(selection, list) else []
+    folder = TASK.format(**wildcards)
+    tables = {}
+    if "density" in criteria:
+        tables["density"] = f"{folder}/density.parquet"
+    if "distribution" in criteria:
+        tables["responsibilities"] = f"{folder}/responsibilities.parquet"
+        tables["transport"] = f"{folder}/transport.parquet"
+    return tables
+
+
+def selection_options(wildcards):
+    return " ".join(
+        f"--{name} {path}" for name, path in selection_tables(wildcards).items()
+    )
+
+
+def method_temperature(wildcards):
+    return METHODS[wildcards.method].get("temperature", config["labels"]["temperature"])
+
+
+def epoch_labels(wildcards):
+    """The materialized labels of an epoch, by task."""
+    tasks = augmented_tasks(int(wildcards.epoch), TASK_OF)
+    return {
+        task: f"{EPOCH.format(**wildcards)}/{task}/labels.parquet" for task in tasks
+    }
+
+
+def label_options(wildcards):
+    return [f"{task}={path}" for task, path in epoch_labels(wildcards).items()]
+
+
+def all_epochs(pattern):
+    """Paths of a file in the joint training and in every epoch of a run."""
+
+    def paths(wildcards):
+        initial = [f"{INITIAL}/{pattern}".format(seed=wildcards.seed)]
+        return initial + [
+            f"{EPOCH}/{pattern}".format(
+                seed=wildcards.seed, method=wildcards.method, epoch=f"{epoch:03d}"
+            )
+            for epoch in range(1, LAST_EPOCH + 1)
+        ]
+
+    return paths
+
+
+def last_network(wildcards):
+    return f"{EPOCH}/network.safetensors".format(epoch=f"{LAST_EPOCH:03d}", **wildcards)
+
+
+def has_audit(dataset, task):
+    """Whether a dataset knows labels of a task that it does not train on."""
+    settings = DATASETS[dataset]
+    if settings["source"] == "synthetic_faces":
+        return task in ("expression", "pose")
+    return task in settings.get("columns", {}).get("audit", {})
+
+
+def audit_tables():
+    """The audits of all epochs and tasks for which labels were held back."""
+    return [
+        f"{TASK}/audit.parquet".format(
+            seed=seed, method=method, epoch=f"{epoch:03d}", task=task
+        )
+        for seed in SEEDS
+        for method in config["methods"]
+        for epoch in range(1, LAST_EPOCH + 1)
+        for task in augmented_tasks(epoch, TASK_OF)
+        if has_audit(trained_dataset(epoch, list(DATASETS)), task)
+    ]
+
+
+def source_table(wildcards):
+    """The label table of a dataset, where it has one; a missing one is reported by the stage."""
+    settings = DATASETS[wildcards.dataset]
+    path = Path(config["data_root"]) / settings.get("path", "")
+    return [str(path)] if settings["source"] == "table" and path.exists() else []
+
+
+# Run before the first job of a run: says how much disk it will take, stops it where there is less.
+STORAGE_COMMAND = (
+    " ".join(
+        [
+            "python -m stages.estimate_storage",
+            f"--settings {quote(json.dumps(config))}",
+            f"--selections {quote(json.dumps([METHODS[method]['selection'] for method in config['methods']]))}",
+            f"--results {RESULTS}",
+        ]
+    )
+    .replace("{", "{{")
+    .replace("}", "}}")
+)

@@ -1,0 +1,91 @@
+# The ingredients of the weights: local density within the unlabeled dataset (supplementary G) and
+# the distance of its clusters from the labeled one (supplementary H).
+
+
+rule estimate_density:
+    input:
+        features=features_of(None),
+    output:
+        f"{TASK}/density.parquet",
+    log:
+        f"{LOGS}/seed-{{seed}}/{{method}}/epoch-{{epoch}}/{{task}}/estimate_density.log",
+    benchmark:
+        f"{LOGS}/seed-{{seed}}/{{method}}/epoch-{{epoch}}/{{task}}/estimate_density.benchmark.tsv"
+    threads: workflow.cores or 1
+    params:
+        code=stage_digest("estimate_density"),
+        cutoff_quantile=config["density"]["cutoff_quantile"],
+        device=config["compute"]["device"],
+    shell:
+        "python -m stages.estimate_density"
+        " --features {input.features}"
+        " --task {wildcards.task}"
+        " --cutoff-quantile {params.cutoff_quantile}"
+        " --seed {wildcards.seed}"
+        " --device {params.device}"
+        " --threads {threads}"
+        " --output {output}"
+        " 2>&1 | tee {log}"
+
+
+rule fit_mixture:
+    input:
+        unlabeled=features_of(None),
+        labeled=labeled_features,
+    output:
+        unlabeled=f"{TASK}/mixture/unlabeled.parquet",
+        labeled=f"{TASK}/mixture/labeled.parquet",
+        responsibilities=disposable(f"{TASK}/responsibilities.parquet"),
+    log:
+        f"{LOGS}/seed-{{seed}}/{{method}}/epoch-{{epoch}}/{{task}}/fit_mixture.log",
+    benchmark:
+        f"{LOGS}/seed-{{seed}}/{{method}}/epoch-{{epoch}}/{{task}}/fit_mixture.benchmark.tsv"
+    threads: config["compute"]["threads"]
+    params:
+        code=stage_digest("fit_mixture"),
+        components=config["mixture"]["components"],
+        covariance=config["mixture"]["covariance"],
+        max_iterations=config["mixture"]["max_iterations"],
+        tolerance=config["mixture"]["tolerance"],
+        n_threads=config["compute"]["threads"],
+    shell:
+        "python -m stages.fit_mixture"
+        " --task {wildcards.task}"
+        " --unlabeled {input.unlabeled}"
+        " --labeled {input.labeled}"
+        " --components {params.components}"
+        " --covariance {params.covariance}"
+        " --max-iterations {params.max_iterations}"
+        " --tolerance {params.tolerance}"
+        " --seed {wildcards.seed}"
+        " --epoch {wildcards.epoch}"
+        " --threads {params.n_threads}"
+        " --output-unlabeled {output.unlabeled}"
+        " --output-labeled {output.labeled}"
+        " --output-responsibilities {output.responsibilities}"
+        " 2>&1 | tee {log}"
+
+
+rule weigh_distribution:
+    input:
+        unlabeled=f"{TASK}/mixture/unlabeled.parquet",
+        labeled=f"{TASK}/mixture/labeled.parquet",
+    output:
+        f"{TASK}/transport.parquet",
+    log:
+        f"{LOGS}/seed-{{seed}}/{{method}}/epoch-{{epoch}}/{{task}}/weigh_distribution.log",
+    benchmark:
+        f"{LOGS}/seed-{{seed}}/{{method}}/epoch-{{epoch}}/{{task}}/weigh_distribution.benchmark.tsv"
+    threads: 1
+    params:
+        code=stage_digest("weigh_distribution"),
+        ground_distance=config["transport"]["ground_distance"],
+        decay=config["transport"]["decay"],
+    shell:
+        "python -m stages.weigh_distribution"
+        " --unlabeled {input.unlabeled}"
+        " --labeled {input.labeled}"
+        " --ground-distance {params.ground_distance}"
+        " --decay {params.decay}"
+        " --output {output}"
+        " 2>&1 | tee {log}"
