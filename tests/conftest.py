@@ -124,7 +124,8 @@ class Run:
 
         folder = self.folder / epoch / task
         files = {name: str(folder / f"{name}.parquet") for name in ("density", "responsibilities", "transport")}
-        files |= {name: str(folder / f"{name}.parquet") for name in ("weights", "labels", "unlabeled", "labeled")}
+        files |= {name: str(folder / f"{name}.parquet") for name in ("weights", "labels")}
+        files |= {name: str(folder / "mixture" / f"{name}.parquet") for name in ("unlabeled", "labeled")}
         unlabeled = str(features[trained])
         estimate_density.main(
             [

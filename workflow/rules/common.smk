@@ -25,9 +25,7 @@ def load_yaml(name):
 
 def load_settings():
     """The experiment's settings and the methods, checked, defaults filled in."""
-    names = [str(path) for path in workflow.config_settings.configfiles] or [
-        "config.yaml"
-    ]
+    names = [str(path) for path in workflow.config_settings.configfiles] or ["config.yaml"]
     source = ", ".join(names)
     try:
         methods = check_settings(
@@ -35,9 +33,7 @@ def load_settings():
             load_yaml("workflow/schemas/methods.schema.yaml"),
             "workflow/methods.yaml",
         )
-        settings = check_settings(
-            config, load_yaml("workflow/schemas/config.schema.yaml"), source
-        )
+        settings = check_settings(config, load_yaml("workflow/schemas/config.schema.yaml"), source)
         check_experiment(settings, methods, source)
     except SettingsError as error:
         raise WorkflowError(str(error)) from None
@@ -53,9 +49,7 @@ SEEDS = config["seeds"]
 SPLITS = ["train", "test"]
 LAST_EPOCH = config["training"]["epochs"]
 DISTRIBUTION_METHODS = [
-    name
-    for name, row in METHODS.items()
-    if isinstance(row["selection"], list) and "distribution" in row["selection"]
+    name for name, row in METHODS.items() if isinstance(row["selection"], list) and "distribution" in row["selection"]
 ]
 
 # Folders of artifacts, with wildcards; everything of an experiment lies below RESULTS, its logs and
@@ -83,10 +77,11 @@ wildcard_constraints:
     checkpoint=rf"initial|({'|'.join(METHODS)})/epoch-\d\d\d+",
 
 
-# Stages are found wherever Snakemake was started from, and run in its own Python.
-shell.prefix(
-    f"export PATH={Path(sys.executable).parent}:$PATH PYTHONPATH={BASE}${{{{PYTHONPATH:+:$PYTHONPATH}}}}; "
-)
+ENVIRONMENT = str(BASE / "environment.yml")
+
+# Stages are found wherever Snakemake was started from, and run in its own Python unless conda gives one.
+PATH_PREFIX = "" if workflow.deployment_settings.deployment_method else f"PATH={Path(sys.executable).parent}:$PATH "
+shell.prefix(f"export {PATH_PREFIX}PYTHONPATH={BASE}${{{{PYTHONPATH:+:$PYTHONPATH}}}}; ")
 
 
 def stage_digest(stage):
@@ -109,18 +104,19 @@ def stage_digest(stage):
                 ]
             elif isinstance(node, ast.Import):
                 names = [alias.name for alias in node.names]
-            modules = [
-                BASE / f"{name.replace('.', '/')}.py"
-                for name in names
-                if name.startswith("stages.")
-            ]
+            modules = [BASE / f"{name.replace('.', '/')}.py" for name in names if name.startswith("stages.")]
             pending += [module for module in modules if module.exists()]
     digest = hashlib.sha256()
     for path in sorted(sources):
-        digest.update(
-            path.relative_to(BASE).as_posix().encode() + b"\0" + sources[path] + b"\0"
-        )
+        for part in (path.relative_to(BASE).as_posix().encode(), sources[path]):
+            digest.update(len(part).to_bytes(8, "big"))
+            digest.update(part)
     return digest.hexdigest()[:16]
+
+
+def untracked(value):
+    """A param that says where or how to compute, not what: changing it reruns nothing."""
+    return lambda wildcards, input: value
 
 
 def disposable(path):
@@ -137,9 +133,7 @@ def previous_checkpoint(wildcards):
     epoch = int(wildcards.epoch)
     if epoch == 1:
         return checkpoint_files(INITIAL.format(seed=wildcards.seed))
-    previous = EPOCH.format(
-        seed=wildcards.seed, method=wildcards.method, epoch=f"{epoch - 1:03d}"
-    )
+    previous = EPOCH.format(seed=wildcards.seed, method=wildcards.method, epoch=f"{epoch - 1:03d}")
     return checkpoint_files(previous)
 
 
@@ -159,10 +153,8 @@ def features_of(dataset):
     """The features of a dataset in the job's epoch; None stands for the one being trained on."""
 
     def path(wildcards):
-        return (
-            f"{EPOCH}/features/".format(**wildcards)
-            + f"{dataset or dataset_of_epoch(wildcards)}.parquet"
-        )
+        name = dataset or dataset_of_epoch(wildcards)
+        return f"{EPOCH.format(**wildcards)}/features/{name}.parquet"
 
     return path
 
@@ -193,9 +185,7 @@ def selection_tables(wildcards):
 
 
 def selection_options(wildcards):
-    return " ".join(
-        f"--{name} {path}" for name, path in selection_tables(wildcards).items()
-    )
+    return " ".join(f"--{name} {path}" for name, path in selection_tables(wildcards).items())
 
 
 def method_temperature(wildcards):
@@ -205,9 +195,7 @@ def method_temperature(wildcards):
 def epoch_labels(wildcards):
     """The materialized labels of an epoch, by task."""
     tasks = augmented_tasks(int(wildcards.epoch), TASK_OF)
-    return {
-        task: f"{EPOCH.format(**wildcards)}/{task}/labels.parquet" for task in tasks
-    }
+    return {task: f"{EPOCH.format(**wildcards)}/{task}/labels.parquet" for task in tasks}
 
 
 def label_options(wildcards):
@@ -220,9 +208,7 @@ def all_epochs(pattern):
     def paths(wildcards):
         initial = [f"{INITIAL}/{pattern}".format(seed=wildcards.seed)]
         return initial + [
-            f"{EPOCH}/{pattern}".format(
-                seed=wildcards.seed, method=wildcards.method, epoch=f"{epoch:03d}"
-            )
+            f"{EPOCH}/{pattern}".format(seed=wildcards.seed, method=wildcards.method, epoch=f"{epoch:03d}")
             for epoch in range(1, LAST_EPOCH + 1)
         ]
 
@@ -244,9 +230,7 @@ def has_audit(dataset, task):
 def audit_tables():
     """The audits of all epochs and tasks for which labels were held back."""
     return [
-        f"{TASK}/audit.parquet".format(
-            seed=seed, method=method, epoch=f"{epoch:03d}", task=task
-        )
+        f"{TASK}/audit.parquet".format(seed=seed, method=method, epoch=f"{epoch:03d}", task=task)
         for seed in SEEDS
         for method in config["methods"]
         for epoch in range(1, LAST_EPOCH + 1)

@@ -11,11 +11,14 @@ rule prepare_images:
         f"{LOGS}/data/{{dataset}}/prepare_images.log",
     benchmark:
         f"{LOGS}/data/{{dataset}}/prepare_images.benchmark.tsv"
+    conda:
+        ENVIRONMENT
     threads: workflow.cores or 1
     params:
         code=stage_digest("prepare_images"),
         splits=SPLITS,
         settings=lambda wildcards: json.dumps(DATASETS[wildcards.dataset]),
+        data_root=untracked(config["data_root"]),
         height=config["images"]["height"],
         width=config["images"]["width"],
         channels=config["images"]["channels"],
@@ -26,7 +29,7 @@ rule prepare_images:
         "python -m stages.prepare_images"
         " --dataset {wildcards.dataset}"
         " --settings {params.settings:q}"
-        " --data-root {config[data_root]:q}"
+        " --data-root {params.data_root:q}"
         " --height {params.height}"
         " --width {params.width}"
         " --channels {params.channels}"

@@ -12,6 +12,8 @@ rule evaluate_network:
         f"{LOGS}/seed-{{seed}}/{{checkpoint}}/evaluate_network.log",
     benchmark:
         f"{LOGS}/seed-{{seed}}/{{checkpoint}}/evaluate_network.benchmark.tsv"
+    conda:
+        ENVIRONMENT
     threads: config["compute"]["threads"]
     params:
         code=stage_digest("evaluate_network"),
@@ -43,6 +45,8 @@ rule collect_metrics:
         f"{LOGS}/seed-{{seed}}/{{method}}/collect_metrics.log",
     benchmark:
         f"{LOGS}/seed-{{seed}}/{{method}}/collect_metrics.benchmark.tsv"
+    conda:
+        ENVIRONMENT
     threads: 1
     params:
         code=stage_digest("collect_metrics"),

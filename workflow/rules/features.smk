@@ -13,12 +13,12 @@ rule extract_features:
         f"{LOGS}/seed-{{seed}}/{{method}}/epoch-{{epoch}}/extract_features.benchmark.tsv"
     wildcard_constraints:
         method="|".join(DISTRIBUTION_METHODS),
+    conda:
+        ENVIRONMENT
     threads: config["compute"]["threads"]
     params:
         code=stage_digest("extract_features"),
-        tasks=lambda wildcards: [
-            wanted_tasks(dataset, wildcards) for dataset in DATASETS
-        ],
+        tasks=lambda wildcards: [wanted_tasks(dataset, wildcards) for dataset in DATASETS],
         normalize=config["features"]["normalize"],
         batch_size=config["features"]["batch_size"],
         device=config["compute"]["device"],

@@ -10,6 +10,8 @@ rule initialize_network:
         f"{LOGS}/seed-{{seed}}/initial/initialize_network.log",
     benchmark:
         f"{LOGS}/seed-{{seed}}/initial/initialize_network.benchmark.tsv"
+    conda:
+        ENVIRONMENT
     threads: config["compute"]["threads"]
     params:
         code=stage_digest("initialize_network"),
@@ -23,6 +25,7 @@ rule initialize_network:
         batch_size=config["training"]["batch_size"],
         learning_rate=config["training"]["learning_rate"],
         augmentation=config["training"]["augmentation"],
+        loader_workers=untracked(config["training"]["loader_workers"]),
         device=config["compute"]["device"],
         n_threads=config["compute"]["threads"],
     shell:
@@ -38,7 +41,7 @@ rule initialize_network:
         " --passes {params.passes}"
         " --batch-size {params.batch_size}"
         " --learning-rate {params.learning_rate}"
-        " --loader-workers {config[training][loader_workers]}"
+        " --loader-workers {params.loader_workers}"
         " --seed {wildcards.seed}"
         " --horizontal-flip {params.augmentation[horizontal_flip]}"
         " --shift {params.augmentation[shift]}"

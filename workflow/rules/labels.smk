@@ -12,6 +12,8 @@ rule materialize_labels:
         f"{LOGS}/seed-{{seed}}/{{method}}/epoch-{{epoch}}/{{task}}/materialize_labels.log",
     benchmark:
         f"{LOGS}/seed-{{seed}}/{{method}}/epoch-{{epoch}}/{{task}}/materialize_labels.benchmark.tsv"
+    conda:
+        ENVIRONMENT
     threads: 1
     params:
         code=stage_digest("materialize_labels"),
@@ -33,15 +35,15 @@ rule materialize_labels:
 rule audit_weights:
     input:
         weights=f"{TASK}/weights.parquet",
-        table=lambda wildcards: f"{DATA}/train.parquet".format(
-            dataset=dataset_of_epoch(wildcards)
-        ),
+        table=lambda wildcards: f"{DATA}/train.parquet".format(dataset=dataset_of_epoch(wildcards)),
     output:
         f"{TASK}/audit.parquet",
     log:
         f"{LOGS}/seed-{{seed}}/{{method}}/epoch-{{epoch}}/{{task}}/audit_weights.log",
     benchmark:
         f"{LOGS}/seed-{{seed}}/{{method}}/epoch-{{epoch}}/{{task}}/audit_weights.benchmark.tsv"
+    conda:
+        ENVIRONMENT
     threads: 1
     params:
         code=stage_digest("audit_weights"),

@@ -12,6 +12,8 @@ rule train_epoch:
         f"{LOGS}/seed-{{seed}}/{{method}}/epoch-{{epoch}}/train_epoch.log",
     benchmark:
         f"{LOGS}/seed-{{seed}}/{{method}}/epoch-{{epoch}}/train_epoch.benchmark.tsv"
+    conda:
+        ENVIRONMENT
     threads: config["compute"]["threads"]
     params:
         code=stage_digest("train_epoch"),
@@ -19,6 +21,7 @@ rule train_epoch:
         batch_size=config["training"]["batch_size"],
         learning_rate=config["training"]["learning_rate"],
         augmentation=config["training"]["augmentation"],
+        loader_workers=untracked(config["training"]["loader_workers"]),
         device=config["compute"]["device"],
         n_threads=config["compute"]["threads"],
     shell:
@@ -31,7 +34,7 @@ rule train_epoch:
         " --epoch {wildcards.epoch}"
         " --batch-size {params.batch_size}"
         " --learning-rate {params.learning_rate}"
-        " --loader-workers {config[training][loader_workers]}"
+        " --loader-workers {params.loader_workers}"
         " --seed {wildcards.seed}"
         " --horizontal-flip {params.augmentation[horizontal_flip]}"
         " --shift {params.augmentation[shift]}"

@@ -11,6 +11,8 @@ rule estimate_density:
         f"{LOGS}/seed-{{seed}}/{{method}}/epoch-{{epoch}}/{{task}}/estimate_density.log",
     benchmark:
         f"{LOGS}/seed-{{seed}}/{{method}}/epoch-{{epoch}}/{{task}}/estimate_density.benchmark.tsv"
+    conda:
+        ENVIRONMENT
     threads: workflow.cores or 1
     params:
         code=stage_digest("estimate_density"),
@@ -40,6 +42,8 @@ rule fit_mixture:
         f"{LOGS}/seed-{{seed}}/{{method}}/epoch-{{epoch}}/{{task}}/fit_mixture.log",
     benchmark:
         f"{LOGS}/seed-{{seed}}/{{method}}/epoch-{{epoch}}/{{task}}/fit_mixture.benchmark.tsv"
+    conda:
+        ENVIRONMENT
     threads: config["compute"]["threads"]
     params:
         code=stage_digest("fit_mixture"),
@@ -76,6 +80,8 @@ rule weigh_distribution:
         f"{LOGS}/seed-{{seed}}/{{method}}/epoch-{{epoch}}/{{task}}/weigh_distribution.log",
     benchmark:
         f"{LOGS}/seed-{{seed}}/{{method}}/epoch-{{epoch}}/{{task}}/weigh_distribution.benchmark.tsv"
+    conda:
+        ENVIRONMENT
     threads: 1
     params:
         code=stage_digest("weigh_distribution"),

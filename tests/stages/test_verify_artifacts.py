@@ -1,0 +1,47 @@
+import shutil
+
+import pytest
+
+from stages.verify_artifacts import main
+
+
+@pytest.fixture
+def results(run, tmp_path):
+    """A folder laid out as an experiment's, with one epoch in it."""
+    features = run.extract("initial", "verify")
+    run.weigh("verify", features, trained="faces", task="pose", labeled="heads", number=1)
+    for name in ("faces", "heads", "initial", "verify"):
+        shutil.copytree(run.folder / name, tmp_path / name)
+    return tmp_path
+
+
+def test_a_finished_run_has_no_problems(results, capsys):
+    main([str(results)])
+    assert "0 inputs no longer there, 0 problems" in capsys.readouterr().out
+
+
+def test_an_artifact_of_other_inputs_is_found(run, results, capsys):
+    run.initialize("verify-other", "--seed", "9")
+    shutil.copy(run.checkpoint("verify-other")["network"], results / "initial" / "network.safetensors")
+    with pytest.raises(ValueError, match="2 of "):
+        main([str(results)])
+    problems = capsys.readouterr().err.splitlines()
+    assert len(problems) == 2
+    assert all("was made from another initial/network.safetensors" in line for line in problems)
+
+
+def test_a_damaged_and_a_missing_file_are_told_apart(results, capsys):
+    path = results / "verify/pose/density.parquet"
+    path.write_bytes(path.read_bytes()[:-100])
+    (results / "verify/features/heads.parquet").unlink()
+    with pytest.raises(ValueError, match="have problems"):
+        main([str(results)])
+    captured = capsys.readouterr()
+    assert "density.parquet: is damaged" in captured.err
+    assert "labels.parquet: was made from another verify/pose/density.parquet" in captured.err
+    assert "0 inputs no longer there" not in captured.out
+
+
+def test_an_empty_folder_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="holds no artifacts"):
+        main([str(tmp_path)])
