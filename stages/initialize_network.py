@@ -17,7 +17,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = stage_parser(__doc__)
     add_split_options(parser)
     parser.add_argument("--backbone", default="vgg16", help="shared convolutional layers")
-    parser.add_argument("--pretrained", default="", help="torchvision weights enum name or local file")
+    parser.add_argument("--pretrained", default="none", help="torchvision weights enum name, local file or none")
     parser.add_argument("--head-features", type=int, default=128, help="d, features per task")
     parser.add_argument("--cross-stitch-identity", type=float, default=0.9, help="initial share of a task's own layer")
     parser.add_argument("--mean", type=float, nargs="+", required=True, help="of pixel values in [0, 1], per channel")
@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> None:
         mean=options.mean,
         std=options.std,
     )
-    network = place_network(MultiTaskNetwork(specification, options.pretrained or None), device)
+    network = place_network(MultiTaskNetwork(specification, None if options.pretrained == "none" else options.pretrained), device)
     optimizer = create_optimizer(network, options.learning_rate)
     training_sets = [
         TrainingSet(split.images, split.sample_ids, {split.task: one_hot(split.labels, len(split.classes))})

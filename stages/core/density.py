@@ -180,7 +180,7 @@ def _estimate_group(
     sampled = tiles.measure_pairs(left[different], right[different])
     bracket = _bracket_quantile(sampled, np.ones(len(sampled)), fraction, (0.0, DistanceTiles.LARGEST))
     cutoff, below = _find_cutoff(tiles, rank, bracket, settings.max_kept)
-    density = below + 1
+    density = below + tiles.counts
     return cutoff * tiles.unit, density[position[inverse]]
 
 

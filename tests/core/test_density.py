@@ -249,6 +249,13 @@ def test_groups_where_nothing_is_nearer_than_the_cutoff():
     assert result.cutoff.tolist()[::2] == [0, 0]
 
 
+def test_zeros_of_either_sign_are_duplicates():
+    features = np.where(np.arange(60) % 2, 0.0, -0.0)[:, None].repeat(3, axis=1).astype(np.float32)
+    result = check_against_brute_force(np.vstack([features, np.ones((5, 3), dtype=np.float32)]))
+    assert result.cutoff[0] == 0
+    assert not result.local_density.any()
+
+
 def test_rank_takes_the_quantile_as_a_decimal():
     # 0.07 * 20² is 28.000000000000004 in float64, which would round up to the 29th entry.
     features = np.cumsum(np.arange(1.0, 21) ** 3, dtype=np.float32)[:, None]

@@ -81,7 +81,7 @@ ENVIRONMENT = str(BASE / "environment.yml")
 
 # Stages are found wherever Snakemake was started from, and run in its own Python unless conda gives one.
 PATH_PREFIX = "" if workflow.deployment_settings.deployment_method else f"PATH={Path(sys.executable).parent}:$PATH "
-shell.prefix(f"export {PATH_PREFIX}PYTHONPATH={BASE}${{{{PYTHONPATH:+:$PYTHONPATH}}}}; ")
+shell.prefix(f"set -euo pipefail; export {PATH_PREFIX}PYTHONPATH={BASE}${{{{PYTHONPATH:+:$PYTHONPATH}}}}; ")
 
 
 def stage_digest(stage):

@@ -16,7 +16,7 @@ rule initialize_network:
     params:
         code=stage_digest("initialize_network"),
         backbone=config["network"]["backbone"],
-        pretrained=config["network"]["pretrained"] or "",
+        pretrained=config["network"]["pretrained"] or "none",
         head_features=config["network"]["head_features"],
         cross_stitch_identity=config["network"]["cross_stitch_identity"],
         mean=config["images"]["mean"],
