@@ -1,0 +1,159 @@
+"""What every reader of a dataset gives: one manifest of labelled samples, and their images."""
+
+import difflib
+import posixpath
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from stages.core.splits import split_stratified
+
+SPLITS = ("train", "test")
+EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+MAX_LISTED = 10
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image and what is known about it.
+
+    Attributes:
+        path: POSIX path below the dataset's image folder, unique in the dataset.
+        label: class name for the dataset's own task.
+        split: one of `SPLITS`.
+        audit: class name for other tasks, by task; None where it is not known.
+    """
+
+    path: str
+    label: str
+    split: str
+    audit: Mapping[str, str | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A whole dataset.
+
+    Attributes:
+        samples: train first, then test, each sorted by path.
+        classes: class names in index order.
+        load: opens the image of a sample; the second argument is the size in pixels at which it
+            will be used, for readers that can make use of it. It must survive pickling, because
+            other processes call it.
+    """
+
+    samples: tuple[Sample, ...]
+    classes: tuple[str, ...]
+    load: Callable[[Sample, int], Image.Image]
+
+
+@dataclass(frozen=True)
+class FileLoader:
+    """Opens images below a folder."""
+
+    folder: Path
+
+    def __call__(self, sample: Sample, size: int) -> Image.Image:
+        """Open one image; its pixels are read later."""
+        return Image.open(self.folder / sample.path)
+
+
+def build_manifest(
+    samples: Iterable[Sample],
+    load: Callable[[Sample, int], Image.Image],
+    settings: Mapping[str, Any],
+    source: str | Path,
+) -> Manifest:
+    """Sort the samples, fix the order of the classes and check what all datasets must fulfil.
+
+    Args:
+        samples: in any order.
+        load: see `Manifest`.
+        settings: of the dataset; only `classes` is used.
+        source: folder or file to name in messages.
+
+    Raises:
+        ValueError: there are no images, a path occurs twice, a split is empty, there is only one
+            class, a class is in test and not in train, or the classes are not those configured.
+    """
+    samples = tuple(sorted(samples, key=lambda sample: (SPLITS.index(sample.split), sample.path)))
+    if not samples:
+        raise ValueError(f"{source}: holds no images; check the path and the extensions ({', '.join(EXTENSIONS)})")
+    twice = [path for path, count in Counter(sample.path for sample in samples).items() if count > 1]
+    if twice:
+        raise ValueError(f"{source}: lists the same image twice: {list_names(twice)}; keep one line for each image")
+    found = {split: {sample.label for sample in samples if sample.split == split} for split in SPLITS}
+    for split in SPLITS:
+        if not found[split]:
+            raise ValueError(f"{source}: the split '{split}' is empty; every dataset needs {' and '.join(SPLITS)}")
+    unknown = sorted(found["test"] - found["train"])
+    if unknown:
+        raise ValueError(
+            f"{source}: classes in test that train lacks: {list_names(unknown)}; add them to train or remove them"
+        )
+    classes = tuple(settings.get("classes") or sorted(found["train"]))
+    if set(classes) != found["train"] or len(set(classes)) != len(classes):
+        raise ValueError(
+            f"{source}: {_describe_difference(classes, found['train'])}; correct `classes` or leave it out"
+        )
+    if len(classes) < 2:
+        raise ValueError(f"{source}: has only one class, '{classes[0]}'; a task needs two or more")
+    return Manifest(samples, classes, load)
+
+
+def list_columns(numbered: Sequence[tuple[int, Sample]]) -> dict[str, np.ndarray]:
+    """The columns of a manifest table, for samples with their sample ids."""
+    samples = [sample for _, sample in numbered]
+    texts = {"path": [sample.path for sample in samples], "label": [sample.label for sample in samples]}
+    for task in samples[0].audit:
+        texts[f"audit_{task}"] = [sample.audit[task] for sample in samples]
+    return {
+        "sample_id": np.array([number for number, _ in numbered], dtype=np.int64),
+        **{name: np.array(values, dtype=object) for name, values in texts.items()},
+    }
+
+
+def assign_splits(labels: list[str], ratio: Mapping[str, Any]) -> list[str]:
+    """Train and test for samples in a fixed order, by a setting such as `{test: 0.2, seed: 0}`."""
+    ratios = {"train": 1 - ratio["test"], "test": ratio["test"]}
+    return split_stratified(labels, ratios, ratio.get("seed", 0)).tolist()
+
+
+def normalize_path(path: str, folder: Path) -> str:
+    """A path below `folder`, in POSIX style and without detours.
+
+    Raises:
+        ValueError: the path is absolute and elsewhere.
+    """
+    if Path(path).is_absolute():
+        try:
+            path = Path(path).relative_to(folder.absolute()).as_posix()
+        except ValueError:
+            raise ValueError(f"'{path}' does not lie below {folder}; set `images` to a folder above it") from None
+    return posixpath.normpath(path)
+
+
+def list_names(names: Iterable[str]) -> str:
+    """Names for a message, cut where there are many."""
+    names = list(names)
+    more = len(names) - MAX_LISTED
+    return ", ".join(f"'{name}'" for name in names[:MAX_LISTED]) + (f" and {more} more" if more > 0 else "")
+
+
+def sort_by_likeness(name: str, known: Iterable[str]) -> list[str]:
+    """Known names, the one most like `name` first."""
+    return sorted(known, key=lambda other: -difflib.SequenceMatcher(None, name.lower(), other.lower()).ratio())
+
+
+def _describe_difference(classes: tuple[str, ...], found: set[str]) -> str:
+    parts = []
+    if missing := sorted(found - set(classes)):
+        parts.append(f"`classes` lacks {list_names(missing)}")
+    if extra := [name for name in classes if name not in found]:
+        parts.append(f"`classes` names {list_names(extra)}, of which there are no images")
+    return " and ".join(parts) or "`classes` names a class twice"

@@ -1,0 +1,66 @@
+"""Folders named after classes, as torchvision's ImageFolder has them."""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from stages.sources.base import (
+    EXTENSIONS,
+    SPLITS,
+    FileLoader,
+    Manifest,
+    Sample,
+    assign_splits,
+    build_manifest,
+    list_names,
+)
+
+
+def read(settings: Mapping[str, Any], data_root: Path) -> Manifest:
+    """Images of `path`, whose class is the folder they lie in.
+
+    `split: folders`, the default, takes `train/<class>/…` and `test/<class>/…`; a mapping such as
+    `{test: 0.2, seed: 0}` takes `<class>/…` and splits it, class by class. Subfolders of a class
+    belong to it; hidden files and files without an image's extension are ignored.
+
+    Raises:
+        ValueError: a folder is missing or empty, or the dataset breaks a rule of `build_manifest`.
+    """
+    folder = data_root / settings["path"]
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: is not a folder; correct `path` or `data_root`")
+    split = settings.get("split", "folders")
+    if split == "folders":
+        missing = [name for name in SPLITS if not (folder / name).is_dir()]
+        if missing:
+            raise ValueError(
+                f"{folder}: has no folder {list_names(missing)} (it has {_list_folders(folder)}); "
+                "add it, or set `split` to a ratio such as {test: 0.2, seed: 0}"
+            )
+        samples = [
+            Sample(f"{name}/{path}", label, name) for name in SPLITS for path, label in _find_images(folder / name)
+        ]
+    else:
+        images = sorted(_find_images(folder))
+        splits = assign_splits([label for _, label in images], split)
+        samples = [Sample(path, label, name) for (path, label), name in zip(images, splits, strict=True)]
+    return build_manifest(samples, FileLoader(folder), settings, folder)
+
+
+def _find_images(folder: Path) -> Iterator[tuple[str, str]]:
+    classes = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    for label in classes:
+        n_found = 0
+        for inner, folders, files in os.walk(folder / label, followlinks=True):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            for name in files:
+                if not name.startswith(".") and name.lower().endswith(EXTENSIONS):
+                    n_found += 1
+                    yield (Path(inner) / name).relative_to(folder).as_posix(), label
+        if not n_found:
+            raise ValueError(f"{folder / label}: holds no images ({', '.join(EXTENSIONS)}); add some or remove it")
+
+
+def _list_folders(folder: Path) -> str:
+    return list_names(sorted(entry.name for entry in folder.iterdir() if entry.is_dir())) or "no folders"

@@ -1,0 +1,131 @@
+"""A CSV or Parquet file with one image per row."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from stages.sources.base import (
+    SPLITS,
+    FileLoader,
+    Manifest,
+    Sample,
+    assign_splits,
+    build_manifest,
+    list_names,
+    normalize_path,
+    sort_by_likeness,
+)
+
+
+def read(settings: Mapping[str, Any], data_root: Path) -> Manifest:
+    """Images named by the column `columns.path` of `path`, relative to the folder `images`.
+
+    All columns are read as text, without the blanks around it. `split: column` takes
+    `columns.split`; a mapping such as `{test: 0.2, seed: 0}` splits the rows, class by class. An
+    audit label may be empty: it is then not known.
+
+    Raises:
+        ValueError: the file or a column is missing, a path, label or split is empty or unknown,
+            or the dataset breaks a rule of `build_manifest`. Row 1 is the first below the header.
+    """
+    path = data_root / settings["path"]
+    folder = data_root / settings["images"] if settings.get("images") else path.parent
+    split = settings.get("split", "column")
+    columns = settings["columns"]
+    if split == "column" and "split" not in columns:
+        raise ValueError(f"{path}: `columns` names no split; add it or set `split` to a ratio: {{test: 0.2, seed: 0}}")
+    if not path.is_file():
+        raise ValueError(f"{path}: does not exist; correct `path` or `data_root`")
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: is not a folder; correct `images` or `data_root`")
+    audit = columns.get("audit", {})
+    wanted = [columns["path"], columns["label"], *audit.values()]
+    if split == "column":
+        wanted.append(columns["split"])
+    text = _read_text(path, wanted)
+    _check_filled(path, columns["path"], text[columns["path"]])
+    _check_filled(path, columns["label"], text[columns["label"]])
+    paths = [_normalize(path, row, name, folder) for row, name in enumerate(text[columns["path"]], start=1)]
+    labels = text[columns["label"]]
+    if split == "column":
+        splits = text[columns["split"]]
+        _check_splits(path, columns["split"], splits)
+    else:
+        # By path, so that the order of the rows does not matter.
+        order = sorted(range(len(paths)), key=paths.__getitem__)
+        drawn = assign_splits([labels[row] for row in order], split)
+        splits = [name for _, name in sorted(zip(order, drawn, strict=True))]
+    samples = [
+        Sample(paths[row], labels[row], splits[row], {task: text[name][row] or None for task, name in audit.items()})
+        for row in range(len(paths))
+    ]
+    return build_manifest(samples, FileLoader(folder), settings, path)
+
+
+def _read_text(path: Path, wanted: list[str]) -> dict[str, list[str]]:
+    readers = {".csv": _read_csv, ".parquet": _read_parquet}
+    if path.suffix.lower() not in readers:
+        raise ValueError(f"{path}: must end in {' or '.join(readers)}")
+    try:
+        table = readers[path.suffix.lower()](path, list(dict.fromkeys(wanted)))
+        return {
+            name: [value.strip() for value in table[name].cast(pa.string()).fill_null("").to_pylist()]
+            for name in table.column_names
+        }
+    except pa.ArrowException as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{path}: cannot be read ({reason}); save it as UTF-8 text or as Parquet") from None
+
+
+def _read_csv(path: Path, wanted: list[str]) -> pa.Table:
+    with pyarrow.csv.open_csv(path) as reader:
+        _check_columns(path, wanted, reader.schema.names)
+    options = pyarrow.csv.ConvertOptions(
+        include_columns=wanted, column_types=dict.fromkeys(wanted, pa.string()), strings_can_be_null=False
+    )
+    return pyarrow.csv.read_csv(path, convert_options=options)
+
+
+def _read_parquet(path: Path, wanted: list[str]) -> pa.Table:
+    _check_columns(path, wanted, pq.read_schema(path).names)
+    return pq.read_table(path, columns=wanted)
+
+
+def _check_columns(path: Path, wanted: list[str], names: list[str]) -> None:
+    for name in wanted:
+        if names.count(name) > 1:
+            raise ValueError(f"{path}: has more than one column '{name}'; rename all but one")
+        if name not in names:
+            known = list_names(sort_by_likeness(name, names))
+            raise ValueError(f"{path}: has no column '{name}'; it has {known}; correct `columns`")
+
+
+def _check_filled(path: Path, name: str, values: list[str]) -> None:
+    empty = [row for row, value in enumerate(values, start=1) if not value]
+    if empty:
+        raise ValueError(f"{path}: column '{name}' is empty in {_list_rows(empty)}; fill it in or remove the row")
+
+
+def _check_splits(path: Path, name: str, values: list[str]) -> None:
+    wrong = [row for row, value in enumerate(values, start=1) if value not in SPLITS]
+    if wrong:
+        raise ValueError(
+            f"{path}: column '{name}' must say {' or '.join(SPLITS)}, but says "
+            f"{list_names(sorted({values[row - 1] for row in wrong}))} in {_list_rows(wrong)}; remove or rename them"
+        )
+
+
+def _normalize(path_table: Path, row: int, path: str, folder: Path) -> str:
+    try:
+        return normalize_path(path, folder)
+    except ValueError as error:
+        raise ValueError(f"{path_table}: row {row}: {error}") from None
+
+
+def _list_rows(rows: list[int]) -> str:
+    more = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
+    return f"row {rows[0]}{more}"

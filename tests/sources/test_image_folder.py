@@ -1,0 +1,134 @@
+import pytest
+from PIL import Image
+
+from stages.sources.registry import read_source
+
+RATIO = {"test": 0.25, "seed": 0}
+
+
+def add_images(folder, *names, colour=0):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (4, 4), colour).save(folder / name)
+
+
+def read(root, **settings):
+    return read_source({"source": "image_folder", "task": "kind", "path": "faces", **settings}, root)
+
+
+@pytest.fixture
+def split_folders(tmp_path):
+    add_images(tmp_path / "faces", "train/b/2.png", "train/b/1.JPG", "train/a/x.jpeg", "test/a/1.png", "test/b/1.png")
+    return tmp_path
+
+
+def test_split_folders(split_folders):
+    manifest = read(split_folders)
+    assert [(sample.path, sample.label, sample.split) for sample in manifest.samples] == [
+        ("train/a/x.jpeg", "a", "train"),
+        ("train/b/1.JPG", "b", "train"),
+        ("train/b/2.png", "b", "train"),
+        ("test/a/1.png", "a", "test"),
+        ("test/b/1.png", "b", "test"),
+    ]
+    assert manifest.classes == ("a", "b")
+    with manifest.load(manifest.samples[0], 32) as image:
+        assert image.size == (4, 4)
+
+
+def test_hidden_and_other_files_are_ignored(split_folders):
+    faces = split_folders / "faces"
+    before = read(split_folders).samples
+    add_images(faces, "train/.hidden/1.png", "train/a/.hidden.png", "train/a/.cache/1.png", "val/a/1.png")
+    (faces / "train" / "a" / "notes.txt").write_text("no image")
+    (faces / "train" / "README.md").write_text("no class")
+    assert read(split_folders).samples == before
+
+
+def test_subfolders_belong_to_their_class(split_folders):
+    add_images(split_folders / "faces", "train/a/album/1.png")
+    assert ("train/a/album/1.png", "a") in [(sample.path, sample.label) for sample in read(split_folders).samples]
+
+
+def test_absolute_path(split_folders):
+    assert read(split_folders / "elsewhere", path=str(split_folders / "faces")).samples == read(split_folders).samples
+
+
+def test_ratio_is_stratified_and_seeded(tmp_path):
+    add_images(tmp_path / "faces", *[f"{label}/{number}.png" for label in "ab" for number in range(8)])
+    manifest = read(tmp_path, split=RATIO)
+    splits = {sample.path: sample.split for sample in manifest.samples}
+    assert [sample.split for sample in manifest.samples] == ["train"] * 12 + ["test"] * 4
+    assert sum(split == "test" and path.startswith("a/") for path, split in splits.items()) == 2
+    assert read(tmp_path, split=RATIO).samples == manifest.samples
+    others = [read(tmp_path, split={**RATIO, "seed": seed}).samples for seed in range(1, 4)]
+    assert any(samples != manifest.samples for samples in others)
+
+
+def test_class_order_can_be_fixed(split_folders):
+    assert read(split_folders, classes=["b", "a"]).classes == ("b", "a")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"path": "nowhere"}, r"nowhere: is not a folder; correct `path` or `data_root`"),
+        ({"classes": ["a", "c"]}, r"`classes` lacks 'b' and `classes` names 'c', of which there are no images"),
+        ({"classes": ["a", "b", "b"]}, r"`classes` names a class twice"),
+    ],
+)
+def test_wrong_settings(split_folders, settings, message):
+    with pytest.raises(ValueError, match=message):
+        read(split_folders, **settings)
+
+
+def test_missing_split_folder(tmp_path):
+    add_images(tmp_path / "faces", "train/a/1.png", "train/b/1.png", "Test/a/1.png")
+    with pytest.raises(ValueError, match=r"has no folder 'test' \(it has 'Test', 'train'\); .*ratio"):
+        read(tmp_path)
+
+
+def test_empty_class_folder(split_folders):
+    (split_folders / "faces" / "train" / "c").mkdir()
+    with pytest.raises(ValueError, match=r"train/c: holds no images .*remove it"):
+        read(split_folders)
+
+
+def test_empty_split(split_folders):
+    for folder in "ab":
+        (split_folders / "faces" / "test" / folder / "1.png").unlink()
+        (split_folders / "faces" / "test" / folder).rmdir()
+    with pytest.raises(ValueError, match="the split 'test' is empty"):
+        read(split_folders)
+
+
+def test_no_images_at_all(tmp_path):
+    (tmp_path / "faces" / "train").mkdir(parents=True)
+    (tmp_path / "faces" / "test").mkdir()
+    with pytest.raises(ValueError, match="holds no images; check the path"):
+        read(tmp_path)
+
+
+def test_one_class(tmp_path):
+    add_images(tmp_path / "faces", "train/a/1.png", "test/a/1.png")
+    with pytest.raises(ValueError, match="has only one class, 'a'; a task needs two or more"):
+        read(tmp_path)
+
+
+def test_class_only_in_test_and_long_lists_are_cut(split_folders):
+    add_images(split_folders / "faces", *[f"test/new{number:02d}/1.png" for number in range(14)])
+    with pytest.raises(ValueError, match=r"that train lacks: 'new00', .*'new09' and 4 more; add them") as caught:
+        read(split_folders)
+    assert "\n" not in str(caught.value)
+
+
+def test_one_class_by_ratio_needs_two_images_to_test(tmp_path):
+    add_images(tmp_path / "faces", "a/1.png", "a/2.png", "b/1.png")
+    samples = read(tmp_path, split=RATIO).samples
+    assert [sample.split for sample in samples if sample.label == "b"] == ["train"]
+    assert sorted(sample.split for sample in samples if sample.label == "a") == ["test", "train"]
+
+
+def test_unknown_source(tmp_path):
+    with pytest.raises(ValueError, match="unknown source 'ftp'; set `source` to image_folder, synthetic_faces, table"):
+        read_source({"source": "ftp", "task": "kind"}, tmp_path)

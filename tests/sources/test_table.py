@@ -1,0 +1,133 @@
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from stages.sources.registry import read_source
+
+COLUMNS = {"path": "path", "label": "age", "split": "split", "audit": {"gender": "gender"}}
+HEADER = "path,age,split,gender\n"
+ROWS = "b.png,61+,train,female\na.png,0-12,train,\nd.png,61+,test,male\nc.png,0-12,test,male\n"
+
+
+def read(root, content=HEADER + ROWS, **settings):
+    if content is not None:
+        (root / "labels.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
+    return read_source(
+        {"source": "table", "task": "age", "path": "labels.csv", "columns": COLUMNS, "split": "column", **settings},
+        root,
+    )
+
+
+def test_rows_become_samples(tmp_path):
+    manifest = read(tmp_path)
+    assert [(one.path, one.label, one.split, one.audit["gender"]) for one in manifest.samples] == [
+        ("a.png", "0-12", "train", None),
+        ("b.png", "61+", "train", "female"),
+        ("c.png", "0-12", "test", "male"),
+        ("d.png", "61+", "test", "male"),
+    ]
+    assert manifest.classes == ("0-12", "61+")
+    Image.new("L", (3, 2)).save(tmp_path / "a.png")
+    with manifest.load(manifest.samples[0], 32) as image:
+        assert image.size == (3, 2)
+
+
+def test_everything_is_text(tmp_path):
+    manifest = read(tmp_path, HEADER + "1,007,train,true\n2, NA ,train,1\n3,007,test,\n4,NA,test,1.50\n")
+    assert [one.label for one in manifest.samples] == ["007", "NA", "007", "NA"]
+    assert [one.audit["gender"] for one in manifest.samples] == ["true", "1", None, "1.50"]
+
+
+def test_parquet_equals_csv(tmp_path):
+    table = {
+        "path": ["b.png", "a.png", "d.png", "c.png"],
+        "age": pa.array([2, 1, 2, 1]),
+        "split": pa.array(["train", "train", "test", "test"]).dictionary_encode(),
+        "gender": ["female", None, "male", "male"],
+        "unused": [[1], [2], [3], [4]],
+    }
+    pq.write_table(pa.table(table), tmp_path / "labels.parquet")
+    from_csv = read(tmp_path, (HEADER + ROWS).replace("61+", "2").replace("0-12", "1"))
+    assert read(tmp_path, path="labels.parquet").samples == from_csv.samples
+
+
+def test_byte_order_mark_and_windows_line_ends(tmp_path):
+    content = b"\xef\xbb\xbf" + (HEADER + ROWS).replace("\n", "\r\n").encode()
+    assert read(tmp_path, content).samples == read(tmp_path).samples
+
+
+def test_images_folder(tmp_path):
+    (tmp_path / "deep").mkdir()
+    Image.new("L", (3, 2)).save(tmp_path / "deep" / "a.png")
+    manifest = read(tmp_path, images="deep")
+    with manifest.load(manifest.samples[0], 32) as image:
+        assert image.size == (3, 2)
+
+
+def test_absolute_paths_below_the_folder_become_relative(tmp_path):
+    assert read(tmp_path, HEADER + ROWS.replace("b.png", f"{tmp_path}/./b.png")).samples == read(tmp_path).samples
+    with pytest.raises(ValueError, match=r"row 1: '/far/b.png' does not lie below .*; set `images`"):
+        read(tmp_path, HEADER + ROWS.replace("b.png", "/far/b.png"))
+
+
+def test_ratio_does_not_depend_on_the_order_of_rows(tmp_path):
+    rows = [f"{number}.png,{'ab'[number % 2]},,\n" for number in range(20)]
+    ratio = {"test": 0.2, "seed": 3}
+    first = read(tmp_path, HEADER + "".join(rows), split=ratio).samples
+    assert read(tmp_path, HEADER + "".join(rows[::-1]), split=ratio).samples == first
+    assert sorted(one.label for one in first if one.split == "test") == ["a", "a", "b", "b"]
+
+
+def test_split_column_must_be_configured(tmp_path):
+    with pytest.raises(ValueError, match=r"`columns` names no split; add it or set `split` to a ratio"):
+        read(tmp_path, columns={"path": "path", "label": "age"})
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (HEADER.replace("age", "ages") + ROWS, r"has no column 'age'; it has 'ages', .*; correct `columns`"),
+        (HEADER.replace("gender", "Gender") + ROWS, r"has no column 'gender'; it has 'Gender', "),
+        ("path,age,split,gender,age\n" + ROWS.replace("\n", ",x\n"), r"more than one column 'age'"),
+        (HEADER + ROWS + "e.png,,train,male\n", r"column 'age' is empty in row 5; fill it in or remove the row"),
+        (HEADER + ROWS + ",61+,train,male\n , 61+,train,male\n", r"column 'path' is empty in row 5 and 1 more"),
+        (HEADER + ROWS + "e.png,61+,validation,male\n", r"must say train or test, but says 'validation' in row 5"),
+        (HEADER + ROWS + "e.png,61+,,male\n", r"must say train or test, but says '' in row 5"),
+        (HEADER + ROWS + "./a.png,61+,test,male\n", r"lists the same image twice: 'a.png'"),
+        (HEADER + ROWS + "e.png,old,test,male\n", r"classes in test that train lacks: 'old'"),
+        (HEADER + ROWS.replace("test", "train"), r"the split 'test' is empty"),
+        (HEADER + ROWS.replace("0-12", "61+"), r"has only one class, '61\+'"),
+        (HEADER, r"holds no images"),
+        ("", r"cannot be read \(Empty CSV file\)"),
+        (HEADER + "a.png,61+\n", r"cannot be read \(.*Expected 4 columns, got 2"),
+        ((HEADER + ROWS).replace("61+", "é").encode("latin-1"), r"cannot be read \(.*UTF"),
+    ],
+)
+def test_bad_content(tmp_path, content, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        read(tmp_path, content)
+    assert str(caught.value).startswith(f"{tmp_path}/labels.csv: ")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"path": "other.csv"}, r"other.csv: does not exist; correct `path` or `data_root`"),
+        ({"images": "nowhere"}, r"nowhere: is not a folder; correct `images` or `data_root`"),
+        ({"classes": ["61+"]}, r"`classes` lacks '0-12'; correct `classes` or leave it out"),
+    ],
+)
+def test_wrong_settings(tmp_path, settings, message):
+    with pytest.raises(ValueError, match=message):
+        read(tmp_path, **settings)
+
+
+def test_other_file_types(tmp_path):
+    (tmp_path / "labels.xlsx").write_bytes(b"PK")
+    with pytest.raises(ValueError, match=r"labels.xlsx: must end in .csv or .parquet"):
+        read(tmp_path, path="labels.xlsx")
+    (tmp_path / "labels.parquet").write_bytes(b"PAR1 and no more")
+    with pytest.raises(ValueError, match=r"labels.parquet: cannot be read \("):
+        read(tmp_path, path="labels.parquet")

@@ -1,0 +1,217 @@
+import io
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from stages.core.contracts import MANIFEST
+from stages.prepare_images import main
+from stages.storage.files import digest_file
+from stages.storage.tables import read_table
+
+SPLITS = ("train", "test")
+FACES = {"source": "synthetic_faces", "task": "pose", "style": "dark_noisy", "seed": 3}
+FOLDER = {"source": "image_folder", "task": "kind", "path": "images"}
+BAD = {
+    "train/a/bomb.png": "has more than 5000 pixels (images.max_pixels)",
+    "train/a/float.tif": "holds floating-point pixels, whose range is not defined; save it with 8 or 16 bits",
+    "train/a/text.jpg": "is not an image",
+    "train/b/cut.jpg": "is damaged (",
+    "train/b/empty.png": "is not an image",
+    "test/b/gone.png": "does not exist",
+}
+
+
+def prepare(root, settings, *options, height=8, width=6, channels=3):
+    outputs = root / "out"
+    main(
+        [
+            *("--dataset", "snaps", "--settings", json.dumps(settings), "--data-root", str(root)),
+            *("--height", str(height), "--width", str(width), "--channels", str(channels), "--max-pixels", "5000"),
+            *("--tables", *(str(outputs / f"{split}.parquet") for split in SPLITS)),
+            *("--images", *(str(outputs / f"{split}.npy") for split in SPLITS)),
+            *options,
+        ]
+    )
+    return outputs
+
+
+def read_split(outputs, split):
+    return read_table(outputs / f"{split}.parquet", MANIFEST), np.load(outputs / f"{split}.npy", mmap_mode="r")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Eight good images, each of a grey of its own that follows the order of the manifest."""
+    names = ["train/a/1.png", "train/a/2.png", "train/b/1.png", "train/b/2.png"]
+    names += ["test/a/1.png", "test/a/2.png", "test/b/1.png", "test/b/2.png"]
+    for number, name in enumerate(names):
+        path = tmp_path / "images" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (12, 16), 10 * number).save(path)
+    return tmp_path
+
+
+@pytest.fixture
+def broken_folder(folder):
+    images = folder / "images"
+    Image.new("L", (100, 51)).save(images / "train/a/bomb.png")
+    Image.new("F", (4, 4), 0.5).save(images / "train/a/float.tif")
+    (images / "train/a/text.jpg").write_text("These are words.")
+    (images / "train/b/empty.png").write_bytes(b"")
+    (images / "test/b/gone.png").symlink_to("nowhere.png")
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64), dtype=np.uint8)
+    encoded = io.BytesIO()
+    Image.fromarray(noise).save(encoded, "JPEG")
+    (images / "train/b/cut.jpg").write_bytes(encoded.getvalue()[:1500])
+    return folder
+
+
+def test_manifest_and_images(folder):
+    outputs = prepare(folder, FOLDER)
+    assert sorted(path.name for path in outputs.iterdir()) == ["test.npy", "test.parquet", "train.npy", "train.parquet"]
+    for split, first in (("train", 0), ("test", 4)):
+        table, images = read_split(outputs, split)
+        assert table["sample_id"].tolist() == [first, first + 1, first + 2, first + 3]
+        assert table["path"].tolist() == [f"{split}/{name}.png" for name in ("a/1", "a/2", "b/1", "b/2")]
+        assert table["label"].tolist() == ["a", "a", "b", "b"]
+        assert images.dtype == np.uint8
+        assert images.shape == (4, 8, 6, 3)
+        assert (images == (10 * table["sample_id"])[:, None, None, None]).all()
+        assert table.metadata == {
+            "dataset": "snaps",
+            "task": "kind",
+            "split": split,
+            "classes": ["a", "b"],
+            "image_shape": [8, 6, 3],
+            "images_digest": digest_file(outputs / f"{split}.npy"),
+            "skipped": [],
+            "stage": "prepare_images",
+            "parameters": {
+                "settings": {"source": "image_folder", "task": "kind"},
+                "height": 8,
+                "width": 6,
+                "channels": 3,
+                "fit": "stretch",
+                "max_pixels": 5000,
+                "on_error": "stop",
+            },
+            "inputs": {},
+        }
+
+
+def test_artifacts_do_not_name_their_folder(folder):
+    outputs = prepare(folder, {**FOLDER, "path": str(folder / "images")})
+    assert not any(str(folder).encode() in path.read_bytes() for path in outputs.iterdir())
+
+
+def test_images_are_what_numpy_saves(folder, tmp_path):
+    outputs = prepare(folder, FOLDER, channels=1)
+    np.save(tmp_path / "saved.npy", np.load(outputs / "train.npy"))
+    assert (outputs / "train.npy").read_bytes() == (tmp_path / "saved.npy").read_bytes()
+
+
+def test_one_split_keeps_its_sample_ids(folder):
+    both = prepare(folder, FOLDER)
+    main(
+        [
+            *("--dataset", "snaps", "--settings", json.dumps(FOLDER), "--data-root", str(folder)),
+            *("--height", "8", "--width", "6", "--max-pixels", "5000", "--splits", "test"),
+            *("--tables", str(folder / "one.parquet"), "--images", str(folder / "one.npy")),
+        ]
+    )
+    assert (folder / "one.npy").read_bytes() == (both / "test.npy").read_bytes()
+    assert (folder / "one.parquet").read_bytes() == (both / "test.parquet").read_bytes()
+
+
+def test_workers_change_nothing(tmp_path):
+    settings = {**FACES, "samples": {"train": 150, "test": 20}}
+    contents = []
+    for n_workers in ("1", "3"):
+        root = tmp_path / n_workers
+        outputs = prepare(root, settings, "--workers", n_workers, height=16, width=16)
+        contents.append({path.name: path.read_bytes() for path in outputs.iterdir()})
+    assert contents[0].keys() == {"train.npy", "train.parquet", "test.npy", "test.parquet"}
+    assert contents[0] == contents[1]
+
+
+def test_audit_labels_are_kept(tmp_path):
+    outputs = prepare(tmp_path, {**FACES, "samples": {"train": 10, "test": 5}})
+    table, images = read_split(outputs, "test")
+    assert table["sample_id"].tolist() == [10, 11, 12, 13, 14]
+    assert set(table["audit_expression"]) == {"angry", "happy", "neutral", "sad", "surprised"}
+    assert len(np.unique(images.reshape(5, -1), axis=0)) == 5
+
+
+def test_bad_images_are_all_listed(broken_folder):
+    with pytest.raises(ValueError, match="6 of 14") as caught:
+        prepare(broken_folder, FOLDER)
+    first, *others = str(caught.value).splitlines()
+    assert first == (
+        "dataset snaps: 6 of 14 images cannot be used; mend or remove them, or set images.on_error to skip:"
+    )
+    for line, (path, reason) in zip(others, BAD.items(), strict=True):
+        assert line.startswith(f"  {path}: {reason}")
+    assert list((broken_folder / "out").iterdir()) == []
+
+
+def test_bad_images_leave_older_results_alone(folder):
+    outputs = prepare(folder, FOLDER)
+    before = {path.name: path.read_bytes() for path in outputs.iterdir()}
+    (folder / "images/test/a/1.png").write_text("no image")
+    with pytest.raises(ValueError, match="1 of 8 images"):
+        prepare(folder, FOLDER)
+    assert {path.name: path.read_bytes() for path in outputs.iterdir()} == before
+
+
+def test_bad_images_can_be_skipped(broken_folder, tmp_path):
+    outputs = prepare(broken_folder, FOLDER, "--on-error", "skip")
+    table, images = read_split(outputs, "train")
+    # Numbered among all samples, good and bad.
+    assert dict(zip(table["path"], table["sample_id"], strict=True)) == {
+        "train/a/1.png": 0,
+        "train/a/2.png": 1,
+        "train/b/1.png": 5,
+        "train/b/2.png": 6,
+    }
+    assert images[:, 0, 0, 0].tolist() == [0, 10, 20, 30]
+    assert [path for path, _ in table.metadata["skipped"]] == [path for path in BAD if path.startswith("train")]
+    np.save(tmp_path / "saved.npy", images)
+    assert (outputs / "train.npy").read_bytes() == (tmp_path / "saved.npy").read_bytes()
+    table, images = read_split(outputs, "test")
+    assert table["sample_id"].tolist() == [9, 10, 11, 12]
+    assert table.metadata["skipped"] == [["test/b/gone.png", "does not exist"]]
+    assert images[:, 0, 0, 0].tolist() == [40, 50, 60, 70]
+    assert str(broken_folder).encode() not in (outputs / "train.parquet").read_bytes()
+
+
+def test_skipping_must_leave_every_class(folder):
+    for number in (1, 2):
+        (folder / f"images/test/b/{number}.png").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"snaps: without its 2 bad images nothing is left of class 'b' in test;"):
+        prepare(folder, FOLDER, "--on-error", "skip")
+    assert list((folder / "out").iterdir()) == []
+
+
+def test_bomb_limit_is_inclusive(folder):
+    Image.new("L", (100, 50), 99).save(folder / "images/train/b/3.png")
+    images = read_split(prepare(folder, FOLDER), "train")[1]
+    assert images[:, 0, 0, 0].tolist() == [0, 10, 20, 30, 99]
+
+
+def test_errors_of_the_source_name_the_dataset(folder):
+    with pytest.raises(ValueError, match=r"^dataset snaps: .*nowhere: is not a folder"):
+        prepare(folder, {**FOLDER, "path": "nowhere"})
+
+
+def test_options_must_pair(folder):
+    with pytest.raises(ValueError, match="--splits, --tables and --images must name equally many"):
+        prepare(folder, FOLDER, "--splits", "train")
+
+
+def test_torch_is_not_imported():
+    code = "import sys, stages.prepare_images; print({'torch', 'torchvision', 'faiss', 'sklearn'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
