@@ -38,7 +38,9 @@ def main(argv: list[str] | None = None) -> None:
         mean=options.mean,
         std=options.std,
     )
-    network = place_network(MultiTaskNetwork(specification, None if options.pretrained == "none" else options.pretrained), device)
+    network = place_network(
+        MultiTaskNetwork(specification, None if options.pretrained == "none" else options.pretrained), device
+    )
     optimizer = create_optimizer(network, options.learning_rate)
     training_sets = [
         TrainingSet(split.images, split.sample_ids, {split.task: one_hot(split.labels, len(split.classes))})

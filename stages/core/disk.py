@@ -2,8 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-from stages.core.schedule import trained_dataset
-
 BYTES_PER_PARAMETER = 3 * 4
 """Float32 weights and Adam's two moments."""
 BYTES_PER_WEIGHT_ROW = 80
@@ -37,27 +35,26 @@ def estimate_disk(
         criteria: each method's selection: a list of criteria or a constant.
         keep_features: whether features and responsibilities stay; else two epochs' worth do.
     """
-    datasets = list(n_samples)
     height, width, channels = image_shape
     images = sum(n for splits in n_samples.values() for n in splits.values()) * height * width * channels
     features = labels = checkpoints = 0
     for selection in criteria:
         names = selection if isinstance(selection, list | tuple) else ()
-        per_epoch = []
-        for epoch in range(1, n_epochs + 1):
-            trained = trained_dataset(epoch, datasets)
-            others = [dataset for dataset in datasets if dataset != trained]
-            n_rows = n_samples[trained]["train"]
-            row_bytes = sum(4 * head_features + 4 * n_classes[other] + 8 for other in others)
-            feature_bytes = n_rows * row_bytes
+        per_epoch, all_features = [], 0
+        for position, (trained, splits) in enumerate(n_samples.items()):
+            others = [dataset for dataset in n_samples if dataset != trained]
+            n_rows = splits["train"]
+            feature_bytes = n_rows * sum(4 * head_features + 4 * n_classes[other] + 8 for other in others)
             if "distribution" in names:
                 feature_bytes += sum(
                     n_samples[other]["train"] * 4 * (head_features + n_classes[other]) for other in others
                 )
                 feature_bytes += n_rows * len(others) * 8 * n_components
             per_epoch.append(feature_bytes)
-            labels += n_rows * sum(8 * n_classes[other] + BYTES_PER_WEIGHT_ROW for other in others)
-        features += sum(per_epoch) if keep_features else 2 * max(per_epoch)
+            n_turns = len(range(position, n_epochs, len(n_samples)))
+            all_features += n_turns * feature_bytes
+            labels += n_turns * n_rows * sum(8 * n_classes[other] + BYTES_PER_WEIGHT_ROW for other in others)
+        features += all_features if keep_features else 2 * max(per_epoch)
         checkpoints += n_epochs * n_parameters * BYTES_PER_PARAMETER
     return {
         "images": images,

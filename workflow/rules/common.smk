@@ -48,6 +48,8 @@ DATASET_OF = {task: dataset for dataset, task in TASK_OF.items()}
 SEEDS = config["seeds"]
 SPLITS = ["train", "test"]
 LAST_EPOCH = config["training"]["epochs"]
+# For jobs whose result does not depend on their threads.
+ALL_CORES = workflow.resource_settings.cores or config["compute"]["threads"]
 DISTRIBUTION_METHODS = [
     name for name, row in METHODS.items() if isinstance(row["selection"], list) and "distribution" in row["selection"]
 ]

@@ -13,7 +13,7 @@ rule prepare_images:
         f"{LOGS}/data/{{dataset}}/prepare_images.benchmark.tsv"
     conda:
         ENVIRONMENT
-    threads: workflow.cores or 1
+    threads: ALL_CORES
     params:
         code=stage_digest("prepare_images"),
         splits=SPLITS,

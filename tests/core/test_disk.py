@@ -1,0 +1,45 @@
+import pytest
+
+from stages.core.disk import estimate_disk, format_bytes
+
+OPTIONS = {
+    "image_shape": (4, 4, 3),
+    "head_features": 10,
+    "n_parameters": 100,
+    "n_components": 2,
+    "n_seeds": 1,
+    "criteria": [["confidence", "density", "distribution"]],
+    "keep_features": True,
+}
+N_SAMPLES = {"faces": {"train": 100, "test": 10}, "heads": {"train": 50, "test": 10}}
+N_CLASSES = {"faces": 3, "heads": 2}
+
+
+def estimate(n_epochs, **changes):
+    return estimate_disk(N_SAMPLES, N_CLASSES, n_epochs=n_epochs, **{**OPTIONS, **changes})
+
+
+def test_the_parts_are_counted_by_hand():
+    parts = estimate(1)
+    assert parts["images"] == 170 * 48
+    # faces is trained: f and soft label for 2 classes of 100 samples, of 50 labeled ones, γ and ids.
+    assert parts["features"] == 100 * (40 + 8 + 8) + 50 * (40 + 8) + 100 * 16
+    assert parts["weights and labels"] == 100 * (16 + 80)
+    assert parts["checkpoints"] == 2 * 1200
+
+
+def test_datasets_take_turns():
+    one, two, three = (estimate(n)["features"] for n in (1, 2, 3))
+    assert three - two == one
+    assert two - one == 50 * (40 + 12 + 8) + 100 * (40 + 12) + 50 * 16
+
+
+def test_what_is_deleted_or_not_made_takes_no_room():
+    assert estimate(100, keep_features=False)["features"] < estimate(3)["features"]
+    assert estimate(2, criteria=[0.0])["features"] == 100 * 56 + 50 * 60
+    assert estimate(2, n_seeds=3)["checkpoints"] == 3 * estimate(2)["checkpoints"]
+
+
+@pytest.mark.parametrize(("n_bytes", "text"), [(7, "7 B"), (1234, "1.23 kB"), (5.6e7, "56 MB"), (3e15, "3e+03 TB")])
+def test_sizes_are_readable(n_bytes, text):
+    assert format_bytes(n_bytes) == text

@@ -1,0 +1,320 @@
+"""The workflow as a whole, on a run small enough for a test."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from stages.core.contracts import AUDIT, FEATURES, METRICS, WEIGHTS
+from stages.storage.tables import read_table
+from stages.verify_artifacts import main as verify
+
+PER_TASK = ("estimate_density", "fit_mixture", "weigh_distribution", "materialize_labels", "audit_weights")
+
+
+def digest_results(folder):
+    """Digest of every artifact; the wall time of training is taken out of the cards."""
+    digests = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_dir():
+            continue
+        content = path.read_bytes()
+        if path.name == "checkpoint.json":
+            card = json.loads(content)
+            assert card.pop("seconds") > 0
+            content = json.dumps(card).encode()
+        digests[str(path.relative_to(folder))] = hashlib.sha256(content).hexdigest()
+    return digests
+
+
+def test_two_epochs_leave_every_artifact_of_the_design(finished):
+    epochs = {"epoch-001": "pose", "epoch-002": "expression"}
+    expected = {"seed-0/mtl_sa/metrics.parquet", "seed-0/mtl_sa/network.safetensors"}
+    expected |= {
+        f"data/{d}/{s}.{e}" for d in ("snapshots", "portraits") for s in ("train", "test") for e in ("parquet", "npy")
+    }
+    for folder in ("initial", *(f"mtl_sa/{epoch}" for epoch in epochs)):
+        files = ("network.safetensors", "optimizer.safetensors", "checkpoint.json", "metrics.json")
+        expected |= {f"seed-0/{folder}/{name}" for name in files}
+    for epoch, task in epochs.items():
+        folder = f"seed-0/mtl_sa/{epoch}"
+        expected |= {f"{folder}/features/{dataset}.parquet" for dataset in ("snapshots", "portraits")}
+        names = ("density", "mixture/unlabeled", "mixture/labeled", "responsibilities", "transport")
+        expected |= {f"{folder}/{task}/{name}.parquet" for name in (*names, "weights", "labels", "audit")}
+    assert set(digest_results(finished.results)) == expected
+    verify([str(finished.results)])
+
+
+def test_epochs_alternate_and_metrics_are_one_table(finished):
+    metrics = read_table(finished.results / "seed-0/mtl_sa/metrics.parquet", METRICS)
+    assert metrics["epoch"].tolist() == [0, 0, 1, 1, 2, 2]
+    assert metrics["task"].tolist() == ["expression", "pose"] * 3
+    assert metrics["trained_dataset"].tolist() == [None, None, "snapshots", "snapshots", "portraits", "portraits"]
+    last = (finished.results / "seed-0/mtl_sa/epoch-002/network.safetensors").read_bytes()
+    assert (finished.results / "seed-0/mtl_sa/network.safetensors").read_bytes() == last
+
+
+def test_the_run_says_what_it_needs_and_ends_with_a_summary(finished):
+    log = (finished.folder / "run.log").read_text()
+    assert "results/tiny: will take about" in log
+    assert "Test accuracy per epoch and task. Everything lies in results/tiny/seed-0/mtl_sa/" in log
+    assert log.index("will take about") < log.index("joint training on 130 samples")
+
+
+def test_features_are_those_that_the_weights_need(finished):
+    folder = finished.results / "seed-0/mtl_sa/epoch-002"
+    for dataset, n in (("portraits", 70), ("snapshots", 60)):
+        table = read_table(folder / f"features/{dataset}.parquet", FEATURES)
+        assert set(table.columns) == {"sample_id", "features_expression", "soft_label_expression"}
+        assert len(table) == n
+    weights = read_table(folder / "expression/weights.parquet", WEIGHTS)
+    assert len(weights) == 70
+    assert weights["selection_weight"].max() == 1
+    audit = read_table(folder / "expression/audit.parquet", AUDIT)
+    assert audit["n_samples"][audit["weight"] == "selection_weight"].sum() == 70
+
+
+def test_a_second_run_has_nothing_to_do(finished):
+    output = finished.snakemake("--cores", "2").stdout
+    assert "Nothing to be done" in output
+
+
+def test_results_name_no_folder_of_this_machine(finished):
+    for path in finished.results.rglob("*"):
+        if path.is_file():
+            content = path.read_bytes()
+            assert str(finished.folder).encode() not in content, path
+            assert b"/tmp/" not in content, path
+
+
+def test_another_folder_and_one_core_give_the_same_bits(finished, project):
+    project.snakemake("--cores", "1")
+    assert digest_results(project.results) == digest_results(finished.results)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "kept", "redone"),
+    [
+        ("transport__decay", 0.2, ("estimate_density", "fit_mixture"), ("weigh_distribution", "materialize_labels")),
+        ("density__cutoff_quantile", 0.5, ("fit_mixture", "weigh_distribution"), ("estimate_density",)),
+        ("mixture__tolerance", 0.01, ("estimate_density",), ("fit_mixture", "weigh_distribution")),
+        ("labels__temperature", 3, ("estimate_density", "fit_mixture", "weigh_distribution"), ("materialize_labels",)),
+    ],
+)
+def test_a_setting_redoes_only_what_depends_on_it(finished, ran, key, value, kept, redone):
+    ran.write_config("changed.yaml", **{key: value})
+    plan = ran.plan(config="changed.yaml")
+    # Epoch 2 is redone whole, because epoch 1 gives it another network.
+    assert {rule: plan.get(rule) for rule in kept} == dict.fromkeys(kept, 1)
+    assert {rule: plan.get(rule) for rule in redone} == dict.fromkeys(redone, 2)
+    assert plan["extract_features"] == 1
+    assert plan["train_epoch"] == 2
+    assert "initialize_network" not in plan
+    assert "prepare_images" not in plan
+
+
+def test_a_setting_of_training_keeps_the_data(ran):
+    ran.write_config("changed.yaml", training__learning_rate=0.002)
+    plan = ran.plan(config="changed.yaml")
+    assert plan["initialize_network"] == 1
+    assert "prepare_images" not in plan
+
+
+def test_where_data_lies_and_how_it_is_loaded_redo_nothing(ran):
+    ran.write_config("changed.yaml", data_root="elsewhere", training__loader_workers=2)
+    assert ran.plan(config="changed.yaml") == {}
+
+
+def test_more_epochs_go_on_from_the_last_one(ran):
+    ran.write_config("longer.yaml", training__epochs=3)
+    plan = ran.plan(config="longer.yaml")
+    assert plan["train_epoch"] == plan["extract_features"] == 1
+    assert "initialize_network" not in plan
+
+
+@pytest.mark.parametrize(
+    ("module", "stages"),
+    [
+        ("core/density.py", {"estimate_density"}),
+        ("core/transport.py", {"weigh_distribution"}),
+        ("core/selection.py", {"materialize_labels"}),
+        ("core/faces.py", {"prepare_images"}),
+        ("core/audit.py", {"audit_weights"}),
+        ("collect_metrics.py", {"collect_metrics"}),
+        ("estimate_storage.py", set()),
+    ],
+)
+def test_an_edited_module_redoes_the_jobs_that_run_it(ran, module, stages):
+    with (ran.folder / "stages" / module).open("a") as file:
+        file.write("\n# edited\n")
+    output = ran.snakemake("--dry-run", "--cores", "2").stdout
+    if not stages:
+        assert "Nothing to be done" in output
+        return
+    reasons = output.split("Reasons:")[1]
+    changed = reasons.split("arams have changed since last execution:")[1].split("\n    ")[1].split("\n")[0]
+    assert {name.strip() for name in changed.split(",")} == stages
+
+
+def test_a_single_artifact_can_be_asked_for(ran):
+    target = "results/tiny/seed-0/mtl_sa/epoch-001/pose/density.parquet"
+    (ran.folder / target).unlink()
+    assert ran.plan(target) == {"estimate_density": 1}
+
+
+def test_features_can_be_deleted_once_they_are_used(project):
+    project.write_config("tiny.yaml", storage__keep_features=False, training__epochs=1)
+    project.snakemake("--cores", "2")
+    left = {path.name for path in project.results.rglob("*.parquet")}
+    assert "weights.parquet" in left
+    assert not {"responsibilities.parquet"} & left
+    assert not list(project.results.rglob("features/*"))
+    assert project.plan() == {}
+
+
+def write_colours(folder, name, colours, *, n_train, n_test, seed):
+    """Images of noisy colours and a table of them, for any number of tasks."""
+    rng = np.random.default_rng(seed)
+    (folder / name).mkdir(parents=True)
+    lines = ["path,label,split"]
+    for number in range(n_train + n_test):
+        label = list(colours)[number % len(colours)]
+        pixels = rng.integers(0, 90, (12, 12, 3)) + np.array(colours[label])
+        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / name / f"{number}.png")
+        lines.append(f"{number}.png,{label},{'train' if number < n_train else 'test'}")
+    (folder / name / "labels.csv").write_text("\n".join(lines) + "\n")
+
+
+THREE = {
+    "reds": {"dark": (20, 0, 0), "bright": (160, 0, 0)},
+    "greens": {"low": (0, 20, 0), "middle": (0, 90, 0), "high": (0, 160, 0)},
+    "blues": {"night": (0, 0, 20), "day": (0, 0, 160)},
+}
+
+
+def write_three_tasks(project, **changes):
+    datasets = {}
+    for seed, (name, colours) in enumerate(THREE.items()):
+        write_colours(project.folder / "images", name, colours, n_train=24, n_test=9, seed=seed)
+        datasets[name] = {
+            "task": f"{name}_task",
+            "source": "table",
+            "path": f"{name}/labels.csv",
+            "columns": {"path": "path", "label": "label", "split": "split"},
+            "split": "column",
+        }
+    project.write_config(
+        "three.yaml", datasets=datasets, data_root="images", images={"height": 8, "width": 8}, **changes
+    )
+
+
+def test_three_tasks_take_turns_and_augment_each_other(project):
+    write_three_tasks(project, methods=["mtl_sa", "mtl_wf"])
+    assert project.plan(config="three.yaml") == {
+        "prepare_images": 3,
+        "initialize_network": 1,
+        "extract_features": 2,
+        "extract_unlabeled_features": 2,
+        "estimate_density": 4,
+        "fit_mixture": 4,
+        "weigh_distribution": 4,
+        "materialize_labels": 8,
+        "train_epoch": 4,
+        "evaluate_network": 5,
+        "collect_metrics": 2,
+        "all": 1,
+    }
+    project.snakemake("--cores", "2", config="three.yaml")
+    folder = project.results / "seed-0/mtl_sa/epoch-002"
+    card = json.loads((folder / "checkpoint.json").read_text())
+    assert card["dataset"] == "greens"
+    labels = {task: loss["labels"] for task, loss in card["losses"].items()}
+    assert labels == {"greens_task": "given", "reds_task": "materialized", "blues_task": "materialized"}
+    table = read_table(folder / "features/greens.parquet", FEATURES)
+    assert {name for name in table.columns if name.startswith("features_")} == {
+        "features_reds_task",
+        "features_blues_task",
+    }
+    for method in ("mtl_sa", "mtl_wf"):
+        metrics = read_table(project.results / f"seed-0/{method}/metrics.parquet", METRICS)
+        assert len(metrics) == 9
+    weights = read_table(project.results / "seed-0/mtl_wf/epoch-001/blues_task/weights.parquet", WEIGHTS)
+    assert (weights["selection_weight"] == 0).all()
+    assert not list((project.results / "seed-0/mtl_wf").rglob("density.parquet"))
+    verify([str(project.results)])
+
+
+def test_two_hundred_epochs_can_be_planned(project):
+    project.write_config("tiny.yaml", training__epochs=200)
+    assert project.plan()["train_epoch"] == 200
+
+
+def test_the_default_lends_nothing_to_another_experiment(project):
+    write_three_tasks(project)
+    output = project.snakemake("--dry-run", "--cores", "1", config="three.yaml").stdout
+    assert "snapshots" not in output
+    assert project.plan(config=None)["prepare_images"] == 2
+
+
+def test_a_wrong_key_stops_with_one_line_before_anything_is_written(project):
+    project.write_config("tiny.yaml", density__cutof_quantile=0.5)
+    done = project.snakemake("--cores", "1", check=False)
+    assert done.returncode != 0
+    assert "tiny.yaml: density.cutof_quantile: unknown key; did you mean 'cutoff_quantile'?" in done.stdout
+    assert "Traceback" not in done.stdout
+    assert not (project.folder / "results").exists()
+
+
+def test_a_bad_image_stops_the_run_with_its_name_and_leaves_nothing(project):
+    write_three_tasks(project)
+    path = project.folder / "images/greens/3.png"
+    path.write_bytes(path.read_bytes()[:60])
+    done = project.snakemake("--cores", "1", "results/tiny/data/greens/train.npy", config="three.yaml", check=False)
+    assert done.returncode != 0
+    assert "dataset greens: 1 of 33 images" in done.stdout
+    assert "3.png: " in done.stdout
+    assert "Traceback" not in done.stdout
+    assert not list((project.results / "data").rglob("*.*"))
+
+
+def test_more_components_than_samples_name_the_key(project):
+    project.write_config("tiny.yaml", mixture__components=65)
+    target = "results/tiny/seed-0/mtl_sa/epoch-001/pose/transport.parquet"
+    done = project.snakemake("--cores", "2", target, check=False)
+    assert done.returncode != 0
+    assert "fit_mixture: error: " in done.stdout
+    assert "set mixture.components to 60 or less" in done.stdout
+    assert "Traceback" not in done.stdout
+
+
+def test_too_little_disk_stops_the_run_before_its_first_job(project):
+    project.write_config("tiny.yaml", network__head_features=1_000_000_000)
+    target = "results/tiny/data/snapshots/train.npy"
+    done = project.snakemake("--cores", "1", target, check=False)
+    assert done.returncode != 0
+    assert "this run needs about" in done.stdout
+    assert "set storage.keep_features to false" in done.stdout
+    assert not (project.results / "data").exists()
+
+
+def test_a_killed_run_is_resumed_to_the_same_bits(finished, project):
+    command = [sys.executable, "-m", "snakemake", "--configfile", "tiny.yaml", "--cores", "2"]
+    with subprocess.Popen(
+        command, cwd=project.folder, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as running:
+        deadline = time.monotonic() + 120
+        while not list(project.results.rglob("epoch-001/features/*.parquet")):
+            assert time.monotonic() < deadline, "the run never came to its first epoch"
+            time.sleep(0.05)
+        os.killpg(running.pid, signal.SIGKILL)
+    assert project.snakemake("--cores", "2", check=False).returncode != 0, "Snakemake's lock stands after a kill"
+    project.snakemake("--unlock")
+    project.snakemake("--cores", "2", "--rerun-incomplete")
+    assert digest_results(project.results) == digest_results(finished.results)
