@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import NoReturn
 
 
 def stage_parser(description: str) -> argparse.ArgumentParser:
@@ -21,12 +22,12 @@ class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescrip
     pass
 
 
-def run_stage(main: Callable[[], None]) -> None:
+def run_stage(main: Callable[[], None]) -> NoReturn:
     """Run `main`; an expected error becomes one line on standard error and exit status 1.
 
     `STAGE_TRACEBACK=1` in the environment shows the traceback as well.
     """
-    name = Path(sys.argv[0]).stem
+    name, status = Path(sys.argv[0]).stem, 0
     try:
         main()
     except (ValueError, OSError, MemoryError) as error:
@@ -34,7 +35,12 @@ def run_stage(main: Callable[[], None]) -> None:
             raise
         message = str(error) or type(error).__name__
         print(f"{name}: error: {message}", file=sys.stderr)
-        sys.exit(1)
+        status = 1
+    # What a stage wrote is on the disk by now. Taking torch's modules down one by one would add
+    # 0.6 s to every job.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def show_progress(items: Iterable, *, description: str, total: int | None = None, unit: str = "batch") -> Iterable:

@@ -4,10 +4,11 @@ Batches mix the datasets; each sample trains its own task only.
 """
 
 from stages.command import run_stage, show_progress, stage_parser
+from stages.core.adam import Adam
 from stages.core.batches import EpochBatches, TrainingSet, one_hot
 from stages.core.network import MultiTaskNetwork, NetworkSpecification
 from stages.core.seeds import derive_seed
-from stages.core.training import choose_device, create_optimizer, place_network, prepare_torch, train_pass
+from stages.core.training import choose_device, place_network, prepare_torch, train_pass
 from stages.options import Stopwatch, add_split_options, add_training_options, open_splits, read_augmentation
 from stages.storage.checkpoints import save_checkpoint
 from stages.storage.tables import Provenance
@@ -41,7 +42,7 @@ def main(argv: list[str] | None = None) -> None:
     network = place_network(
         MultiTaskNetwork(specification, None if options.pretrained == "none" else options.pretrained), device
     )
-    optimizer = create_optimizer(network, options.learning_rate)
+    optimizer = Adam(network, options.learning_rate)
     training_sets = [
         TrainingSet(split.images, split.sample_ids, {split.task: one_hot(split.labels, len(split.classes))})
         for split in splits

@@ -7,10 +7,11 @@ were materialized for it. The optimizer goes on from the checkpoint.
 import numpy as np
 
 from stages.command import run_stage, show_progress, stage_parser
+from stages.core.adam import Adam
 from stages.core.batches import EpochBatches, TrainingSet, one_hot
 from stages.core.contracts import LABELS
 from stages.core.seeds import derive_seed
-from stages.core.training import choose_device, create_optimizer, place_network, prepare_torch, train_pass
+from stages.core.training import choose_device, place_network, prepare_torch, train_pass
 from stages.options import Stopwatch, add_training_options, read_augmentation
 from stages.storage.checkpoints import load_network, load_optimizer, save_checkpoint
 from stages.storage.datasets import PreparedSplit, open_split
@@ -33,8 +34,8 @@ def main(argv: list[str] | None = None) -> None:
     prepare_torch(options.threads, derive_seed(options.seed, options.epoch, "training"))
     device = choose_device(options.device)
     network = place_network(load_network(options.network, [split]), device)
-    optimizer = create_optimizer(network, options.learning_rate)
-    load_optimizer(options.optimizer, network, optimizer)
+    optimizer = Adam(network, options.learning_rate)
+    load_optimizer(options.optimizer, optimizer)
     classes = network.specification.classes
     targets = {split.task: one_hot(split.labels, len(split.classes))}
     for task, path in path_labels.items():

@@ -12,6 +12,7 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
 
+from stages.core.adam import Adam
 from stages.core.network import MultiTaskNetwork, NetworkSpecification
 from stages.core.training import TaskLoss
 from stages.storage.datasets import PreparedSplit
@@ -59,41 +60,38 @@ def load_network(path: str | Path, splits: Iterable[PreparedSplit] = ()) -> Mult
     return network
 
 
-def save_optimizer(path: str | Path, network: MultiTaskNetwork, optimizer: torch.optim.Adam) -> None:
-    """Write Adam's moments and step of every parameter, named after the parameter."""
-    tensors = {}
-    for name, parameter in network.named_parameters():
-        for key, value in optimizer.state[parameter].items():
-            tensors[f"{key}.{name}"] = value.detach().cpu().contiguous()
+def save_optimizer(path: str | Path, optimizer: Adam) -> None:
+    """Write Adam's moments and step of every parameter, as `<key>.<parameter>`."""
+    tensors = {
+        f"{key}.{name}": value.cpu().contiguous()
+        for name, state in optimizer.state.items()
+        for key, value in state.items()
+    }
     with replace_when_complete(path) as path_temporary:
         safetensors.torch.save_file(tensors, path_temporary)
 
 
-def load_optimizer(path: str | Path, network: MultiTaskNetwork, optimizer: torch.optim.Adam) -> None:
+def load_optimizer(path: str | Path, optimizer: Adam) -> None:
     """Resume Adam where `save_optimizer` left it.
 
     Raises:
         ValueError: the file is missing or damaged, or belongs to another network.
     """
     tensors, _ = _read_safetensors(path)
-    state = {}
-    for number, (name, parameter) in enumerate(network.named_parameters()):
-        try:
-            state[number] = {key: tensors[f"{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq")}
-        except KeyError as error:
-            raise ValueError(f"{path}: lacks {error}; it belongs to another network") from None
-        if state[number]["exp_avg"].shape != parameter.shape:
-            raise ValueError(f"{path}: the moments of {name} have another shape; it belongs to another network")
-        # Fused Adam walks through weights and moments in memory order, so that the order must be one.
-        for key in ("exp_avg", "exp_avg_sq"):
-            state[number][key] = torch.empty_like(parameter, requires_grad=False).copy_(state[number][key])
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    state: dict[str, dict[str, torch.Tensor]] = {}
+    for full_name, tensor in tensors.items():
+        key, name = full_name.split(".", 1)
+        state.setdefault(name, {})[key] = tensor
+    try:
+        optimizer.load_state(state)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}; it belongs to another network") from None
 
 
 def save_checkpoint(
     options: argparse.Namespace,
     network: MultiTaskNetwork,
-    optimizer: torch.optim.Adam,
+    optimizer: Adam,
     *,
     provenance: Provenance,
     epoch: int,
@@ -118,7 +116,7 @@ def save_checkpoint(
         seconds: wall time, the one value of a checkpoint that differs from run to run.
     """
     save_network(options.output_network, network)
-    save_optimizer(options.output_optimizer, network, optimizer)
+    save_optimizer(options.output_optimizer, optimizer)
     card = {
         "epoch": epoch,
         "dataset": dataset,

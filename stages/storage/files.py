@@ -13,7 +13,7 @@ def replace_when_complete(path: str | Path) -> Iterator[Path]:
     """Yield a temporary name beside `path`; move it to `path` once the block has ended well.
 
     The data reaches the disk (fsync) before the name appears, so neither a kill nor a power cut
-    leaves a half-written artifact under its final name. An exception removes the temporary file
+    leaves a half-written artifact under its final name; at worst the old one is still there. An exception removes the temporary file
     and leaves an older `path` untouched.
     """
     path = Path(path)
@@ -24,11 +24,6 @@ def replace_when_complete(path: str | Path) -> Iterator[Path]:
         with path_temporary.open("rb+") as file:
             os.fsync(file.fileno())
         os.replace(path_temporary, path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
     finally:
         path_temporary.unlink(missing_ok=True)
 

@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 import torch
 
+from stages.core.adam import Adam
 from stages.core.augmentation import Augmentation, augment_images
 from stages.core.batches import EpochBatches, TrainingSet, one_hot
 from stages.core.network import MultiTaskNetwork, NetworkSpecification
 from stages.core.training import (
     DivergedError,
     choose_device,
-    create_optimizer,
     normalise_features,
     predict_batches,
     train_pass,
@@ -97,7 +97,7 @@ def test_one_step_is_adam_on_the_sum_of_the_mean_cross_entropies():
     network, reference = build_network(), build_network()
     losses = train_pass(
         network,
-        create_optimizer(network, 1e-2),
+        Adam(network, 1e-2),
         make_batches([training_set], 10).load(0, pin_memory=False),
         CPU,
     )
@@ -122,7 +122,7 @@ def test_one_step_is_adam_on_the_sum_of_the_mean_cross_entropies():
 def test_changing_the_label_vectors_of_one_task_changes_the_update():
     def train(training_set):
         network = build_network()
-        train_pass(network, create_optimizer(network, 1e-2), make_batches([training_set]), CPU)
+        train_pass(network, Adam(network, 1e-2), make_batches([training_set]), CPU)
         return torch.cat([parameter.detach().flatten() for parameter in network.backbone.parameters()])
 
     training_set = draw_set()
@@ -139,7 +139,7 @@ def test_training_learns_a_planted_rule():
     images = np.full((256, 8, 8, 1), 60, dtype=np.uint8) + (labels * 100).astype(np.uint8)[:, None, None, None]
     training_set = TrainingSet(images, np.arange(256), {"pose": one_hot(labels, 2)})
     network = build_network()
-    optimizer = create_optimizer(network, 1e-2)
+    optimizer = Adam(network, 1e-2)
     for seed in range(3):
         train_pass(network, optimizer, make_batches([training_set], 32, seed=seed), CPU)
     (_, _, probabilities), *_ = predict_batches(network, images, batch_size=256, device=CPU)
@@ -153,7 +153,7 @@ def test_a_diverging_loss_names_its_samples():
     bad = batches[1].sample_ids
     training_set.targets["pose"][bad[0]] = np.nan
     with pytest.raises(DivergedError, match="the loss of batch 1 is nan") as error:
-        train_pass(network, create_optimizer(network, 1e-2), batches, CPU)
+        train_pass(network, Adam(network, 1e-2), batches, CPU)
     assert ", ".join(map(str, bad)) in str(error.value)
 
 

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from stages.core.adam import Adam
 from stages.core.augmentation import Augmentation
 from stages.core.batches import EpochBatches, TrainingSet, one_hot
 from stages.core.network import MultiTaskNetwork, NetworkSpecification
-from stages.core.training import create_optimizer, place_network, train_pass
+from stages.core.training import place_network, train_pass
 from stages.storage.checkpoints import load_network, load_optimizer, save_network, save_optimizer
 
 CPU = torch.device("cpu")
@@ -37,21 +38,21 @@ def make_batches(seed):
 
 def test_training_through_checkpoints_equals_training_without_to_the_bit(tmp_path):
     network = build()
-    optimizer = create_optimizer(network, 1e-2)
+    optimizer = Adam(network, 1e-2)
     resumed = build()
-    resumed_optimizer = create_optimizer(resumed, 1e-2)
+    resumed_optimizer = Adam(resumed, 1e-2)
     for seed in range(3):
         train_pass(network, optimizer, make_batches(seed), CPU)
         train_pass(resumed, resumed_optimizer, make_batches(seed), CPU)
         save_network(tmp_path / "network", resumed)
-        save_optimizer(tmp_path / "optimizer", resumed, resumed_optimizer)
+        save_optimizer(tmp_path / "optimizer", resumed_optimizer)
         resumed = place_network(load_network(tmp_path / "network"), CPU)
-        resumed_optimizer = create_optimizer(resumed, 1e-2)
-        load_optimizer(tmp_path / "optimizer", resumed, resumed_optimizer)
+        resumed_optimizer = Adam(resumed, 1e-2)
+        load_optimizer(tmp_path / "optimizer", resumed_optimizer)
     for (name, value), other in zip(network.named_parameters(), resumed.parameters(), strict=True):
         assert torch.equal(value, other), name
-        for key, moment in optimizer.state[value].items():
-            assert torch.equal(moment, resumed_optimizer.state[other][key]), f"{key} of {name}"
+        for key, moment in optimizer.state[name].items():
+            assert torch.equal(moment, resumed_optimizer.state[name][key]), f"{key} of {name}"
 
 
 def test_a_checkpoint_describes_its_network(tmp_path):
@@ -86,12 +87,12 @@ def test_a_checkpoint_for_another_network_is_refused(tmp_path, split):
 
 def test_another_networks_optimizer_is_refused(tmp_path):
     other = build(head_features=4)
-    optimizer = create_optimizer(other, 1e-2)
+    optimizer = Adam(other, 1e-2)
     train_pass(other, optimizer, make_batches(0), CPU)
-    save_optimizer(tmp_path / "optimizer", other, optimizer)
+    save_optimizer(tmp_path / "optimizer", optimizer)
     network = build()
     with pytest.raises(ValueError, match="it belongs to another network"):
-        load_optimizer(tmp_path / "optimizer", network, create_optimizer(network, 1e-2))
+        load_optimizer(tmp_path / "optimizer", Adam(network, 1e-2))
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\x00" * 100])
