@@ -48,8 +48,10 @@ DATASET_OF = {task: dataset for dataset, task in TASK_OF.items()}
 SEEDS = config["seeds"]
 SPLITS = ["train", "test"]
 LAST_EPOCH = config["training"]["epochs"]
-# For jobs whose result does not depend on their threads.
+# For jobs whose result does not depend on their threads: all cores, but for density those that the
+# mixtures of the same features can use meanwhile.
 ALL_CORES = workflow.resource_settings.cores or config["compute"]["threads"]
+DENSITY_CORES = max(1, ALL_CORES - config["compute"]["threads"])
 DISTRIBUTION_METHODS = [
     name for name, row in METHODS.items() if isinstance(row["selection"], list) and "distribution" in row["selection"]
 ]

@@ -13,7 +13,7 @@ rule estimate_density:
         f"{LOGS}/seed-{{seed}}/{{method}}/epoch-{{epoch}}/{{task}}/estimate_density.benchmark.tsv"
     conda:
         ENVIRONMENT
-    threads: ALL_CORES
+    threads: DENSITY_CORES
     params:
         code=stage_digest("estimate_density"),
         cutoff_quantile=config["density"]["cutoff_quantile"],
