@@ -78,17 +78,60 @@ def main() -> None:
         }
         threads = str(options.threads)
         calls = {
-            "estimate_density": ["--features", str(unlabeled), "--task", TASK, "--output", files["density"]]
-            + ["--threads", threads],
-            "fit_mixture": ["--task", TASK, "--unlabeled", str(unlabeled), "--labeled", str(labeled), "--epoch", "1"]
-            + ["--threads", threads, "--output-unlabeled", files["mixture_u"], "--output-labeled", files["mixture_l"]]
-            + ["--output-responsibilities", files["responsibilities"]],
-            "weigh_distribution": ["--unlabeled", files["mixture_u"], "--labeled", files["mixture_l"]]
-            + ["--output", files["transport"]],
-            "materialize_labels": ["--task", TASK, "--features", str(unlabeled), "--density", files["density"]]
-            + ["--responsibilities", files["responsibilities"], "--transport", files["transport"]]
-            + ["--selection", '["confidence", "density", "distribution"]']
-            + ["--output-weights", files["weights"], "--output-labels", files["labels"]],
+            "estimate_density": [
+                "--features",
+                str(unlabeled),
+                "--task",
+                TASK,
+                "--output",
+                files["density"],
+                "--threads",
+                threads,
+            ],
+            "fit_mixture": [
+                "--task",
+                TASK,
+                "--unlabeled",
+                str(unlabeled),
+                "--labeled",
+                str(labeled),
+                "--epoch",
+                "1",
+                "--threads",
+                threads,
+                "--output-unlabeled",
+                files["mixture_u"],
+                "--output-labeled",
+                files["mixture_l"],
+                "--output-responsibilities",
+                files["responsibilities"],
+            ],
+            "weigh_distribution": [
+                "--unlabeled",
+                files["mixture_u"],
+                "--labeled",
+                files["mixture_l"],
+                "--output",
+                files["transport"],
+            ],
+            "materialize_labels": [
+                "--task",
+                TASK,
+                "--features",
+                str(unlabeled),
+                "--density",
+                files["density"],
+                "--responsibilities",
+                files["responsibilities"],
+                "--transport",
+                files["transport"],
+                "--selection",
+                '["confidence", "density", "distribution"]',
+                "--output-weights",
+                files["weights"],
+                "--output-labels",
+                files["labels"],
+            ],
         }
         total, peak = 0.0, 0.0
         for stage, arguments in calls.items():

@@ -7,6 +7,11 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NoReturn
 
+# Read by libraries when they are imported or first used: POT need not import torch, and cuBLAS is
+# deterministic only with a workspace of fixed size.
+os.environ.setdefault("POT_BACKEND_DISABLE_PYTORCH", "1")
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
 
 def stage_parser(description: str) -> argparse.ArgumentParser:
     """A parser whose `--help` begins with the stage's docstring and shows every default."""

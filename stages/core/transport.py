@@ -1,6 +1,5 @@
 """Earth mover's distance from each unlabeled cluster to the labeled domain (supplementary H)."""
 
-import os
 import warnings
 
 import numpy as np
@@ -51,7 +50,6 @@ def solve_transport(component_distances: np.ndarray, mixing_weights: np.ndarray)
         raise ValueError(f"mixing weights must sum to 1, not {mixing_weights.sum()}")
     if not (np.isfinite(component_distances).all() and (component_distances >= 0).all()):
         raise ValueError("component distances must be finite and not negative; the mixtures hold broken means")
-    os.environ.setdefault("POT_BACKEND_DISABLE_PYTORCH", "1")
     import ot
 
     masses = np.asarray(mixing_weights, dtype=np.float64) / np.sum(mixing_weights, dtype=np.float64)
