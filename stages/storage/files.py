@@ -13,8 +13,8 @@ def replace_when_complete(path: str | Path) -> Iterator[Path]:
     """Yield a temporary name beside `path`; move it to `path` once the block has ended well.
 
     The data reaches the disk (fsync) before the name appears, so neither a kill nor a power cut
-    leaves a half-written artifact under its final name; at worst the old one is still there. An exception removes the temporary file
-    and leaves an older `path` untouched.
+    leaves a half-written artifact under its final name; at worst the old one is still there. An
+    exception removes the temporary file and leaves an older `path` untouched.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
