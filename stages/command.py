@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 # Read by libraries when they are imported or first used: POT need not import torch, and cuBLAS is
 # deterministic only with a workspace of fixed size.
@@ -61,12 +61,27 @@ def show_progress(items: Iterable, *, description: str, total: int | None = None
         desc=description,
         total=total,
         unit=unit,
+        file=sys.stderr if terminal else _LineStream(sys.stderr),
         delay=1.0 if terminal else 10.0,
         mininterval=0.2 if terminal else 10.0,
         ascii=not terminal,
         leave=False,
         dynamic_ncols=terminal,
     )
+
+
+class _LineStream:
+    """Gives every state of a progress bar a line of its own, for logs."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        if state := text.strip("\r\n "):
+            self._stream.write(f"{state}\n")
+
+    def flush(self) -> None:
+        self._stream.flush()
 
 
 def limit_threads(n_threads: int) -> None:

@@ -84,8 +84,10 @@ wildcard_constraints:
 ENVIRONMENT = str(BASE / "environment.yml")
 
 # Stages are found wherever Snakemake was started from, and run in its own Python unless conda gives one.
-PATH_PREFIX = "" if workflow.deployment_settings.deployment_method else f"PATH={Path(sys.executable).parent}:$PATH "
-shell.prefix(f"set -euo pipefail; export {PATH_PREFIX}PYTHONPATH={BASE}${{{{PYTHONPATH:+:$PYTHONPATH}}}}; ")
+SEARCH_PATHS = f"PYTHONPATH={quote(str(BASE))}${{PYTHONPATH:+:$PYTHONPATH}}"
+if not workflow.deployment_settings.deployment_method:
+    SEARCH_PATHS += f" PATH={quote(str(Path(sys.executable).parent))}:$PATH"
+shell.prefix(f"set -euo pipefail; export {SEARCH_PATHS}; ".replace("{", "{{").replace("}", "}}"))
 
 
 def stage_digest(stage):
