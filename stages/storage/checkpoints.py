@@ -27,8 +27,7 @@ def save_network(path: str | Path, network: MultiTaskNetwork) -> None:
     weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     # One metadata entry only: several would be written in a random order.
     metadata = {"network": json.dumps(asdict(network.specification))}
-    with replace_when_complete(path) as path_temporary:
-        safetensors.torch.save_file(weights, path_temporary, metadata=metadata)
+    _write_safetensors(path, weights, metadata)
 
 
 def load_network(path: str | Path, splits: Iterable[PreparedSplit] = ()) -> MultiTaskNetwork:
@@ -67,8 +66,7 @@ def save_optimizer(path: str | Path, optimizer: Adam) -> None:
         for name, state in optimizer.state.items()
         for key, value in state.items()
     }
-    with replace_when_complete(path) as path_temporary:
-        safetensors.torch.save_file(tensors, path_temporary)
+    _write_safetensors(path, tensors, None)
 
 
 def load_optimizer(path: str | Path, optimizer: Adam) -> None:
@@ -143,6 +141,14 @@ def save_checkpoint(
         **provenance.describe(options.output_card),
     }
     write_json(options.output_card, card)
+
+
+def _write_safetensors(path: str | Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str] | None) -> None:
+    with replace_when_complete(path) as path_temporary:
+        try:
+            safetensors.torch.save_file(tensors, path_temporary, metadata=metadata)
+        except SafetensorError as error:
+            raise OSError(str(error)) from error
 
 
 def _read_safetensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:

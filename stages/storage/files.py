@@ -24,6 +24,11 @@ def replace_when_complete(path: str | Path) -> Iterator[Path]:
         with path_temporary.open("rb+") as file:
             os.fsync(file.fileno())
         os.replace(path_temporary, path)
+    except OSError as error:
+        if "No space left" in str(error):
+            message = "the disk is full; free some space and run snakemake again"
+            raise OSError(f"{path}: cannot be written: {message}") from error
+        raise
     finally:
         path_temporary.unlink(missing_ok=True)
 

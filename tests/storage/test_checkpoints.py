@@ -3,6 +3,7 @@ from argparse import Namespace
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from stages.core.adam import Adam
 from stages.core.augmentation import Augmentation
@@ -102,3 +103,14 @@ def test_missing_and_damaged_files_are_one_line(tmp_path, content):
         path.write_bytes(content)
     with pytest.raises(ValueError, match=r"network\.safetensors: .* run snakemake"):
         load_network(path)
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, monkeypatch):
+    def fail(tensors, path, metadata):
+        path.write_bytes(b"half")
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("safetensors.torch.save_file", fail)
+    with pytest.raises(OSError, match="network: cannot be written: the disk is full"):
+        save_network(tmp_path / "network", build())
+    assert list(tmp_path.iterdir()) == []

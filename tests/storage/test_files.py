@@ -1,3 +1,4 @@
+import errno
 import os
 
 import pytest
@@ -45,3 +46,18 @@ def test_broken_json_is_one_line(tmp_path):
         read_json(path)
     write_json(path, {"κ": 0.6})
     assert read_json(path) == {"κ": 0.6}
+
+
+def test_a_full_disk_is_one_line_and_leaves_the_old_file(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+
+    def fill():
+        with replace_when_complete(path) as path_temporary:
+            path_temporary.write_text("half")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(OSError, match=r"a\.txt: cannot be written: the disk is full; free some space"):
+        fill()
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["a.txt"]
