@@ -1,6 +1,5 @@
 # Set-up, the default run and the tests of a fresh clone; everything else is plain Snakemake.
 SHELL := bash
-.SHELLFLAGS := -euo pipefail -c
 PYTHON ?= python3
 CORES ?= all
 VENV := .venv
@@ -30,7 +29,7 @@ $(VENV)/dev.stamp: requirements-dev.txt | $(VENV)/run.stamp
 	@touch $@
 
 run: $(VENV)/run.stamp  ## train the default experiment (config.yaml)
-	@PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores $(CORES) --profile workflow/profiles/default 2>&1 \
+	@set -o pipefail; PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores $(CORES) --profile workflow/profiles/default 2>&1 \
 		| grep --line-buffered --invert-match --extended-regexp '^(Select jobs to execute|Execute [0-9]+ jobs)'
 
 test: $(VENV)/dev.stamp  ## run the tests

@@ -32,4 +32,4 @@ rule all:
 
 
 onstart:
-    shell(STORAGE_COMMAND)
+    run_check()

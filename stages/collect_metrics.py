@@ -7,7 +7,7 @@ import numpy as np
 
 from stages.command import run_stage, stage_parser
 from stages.core.contracts import METRICS
-from stages.storage.files import read_json, replace_when_complete
+from stages.storage.files import digest_file, read_json, replace_when_complete
 from stages.storage.tables import Provenance, write_table
 
 
@@ -29,20 +29,23 @@ def main(argv: list[str] | None = None) -> None:
                     **{key: scores[key] for key in ("split", "accuracy", "macro_f1", "n_samples")},
                 }
             )
+    with replace_when_complete(options.output_network) as path_temporary:
+        shutil.copyfile(options.network, path_temporary)
     write_table(
         options.output_metrics,
         METRICS,
         {column.name: np.array([row[column.name] for row in rows]) for column in METRICS.columns},
-        metadata={},
-        provenance=Provenance("collect_metrics", {}, options.metrics),
+        metadata={"files": {Path(options.output_network).name: digest_file(options.output_network)}},
+        provenance=Provenance("collect_metrics", {}, [*options.metrics, options.network]),
     )
-    with replace_when_complete(options.output_network) as path_temporary:
-        shutil.copyfile(options.network, path_temporary)
-    print(f"\n{'epoch':>5}  {'trained on':<16}" + "".join(f"{task:>16}" for task in rows_of(rows, 0)))
+    print(f"\n{'epoch':>5}  {'trained on':<16}" + "".join(f"  {task:>14}" for task in rows_of(rows, 0)))
     for epoch in sorted({row["epoch"] for row in rows}):
         scores = rows_of(rows, epoch)
         trained = next(iter(scores.values()))["trained_dataset"] or "all, jointly"
-        print(f"{epoch:>5}  {trained:<16}" + "".join(f"{row['accuracy']:>16.1%}" for row in scores.values()))
+        print(
+            f"{epoch:>5}  {trained:<16}"
+            + "".join(f"  {row['accuracy']:>{max(14, len(task))}.1%}" for task, row in scores.items())
+        )
     print(f"Test accuracy per epoch and task. Everything lies in {Path(options.output_metrics).parent}/")
 
 

@@ -41,6 +41,11 @@ def run_stage(main: Callable[[], None]) -> NoReturn:
         message = str(error) or type(error).__name__
         print(f"{name}: error: {message}", file=sys.stderr)
         status = 1
+    except RuntimeError as error:
+        if "out of memory" not in str(error):
+            raise
+        print(f"{name}: error: {error}; lower training.batch_size or features.batch_size", file=sys.stderr)
+        status = 1
     # What a stage wrote is on the disk by now. Taking torch's modules down one by one would add
     # 0.6 s to every job.
     sys.stdout.flush()

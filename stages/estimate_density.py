@@ -45,6 +45,7 @@ def main(argv: list[str] | None = None) -> None:
             "density_weight": density.density_weight,
         },
         metadata={
+            "dataset": table.metadata["dataset"],
             "classes": classes,
             "density_cutoff": dict(zip(classes, cutoffs, strict=True)),
             "cutoff_quantile": options.cutoff_quantile,

@@ -41,7 +41,11 @@ def main(argv: list[str] | None = None) -> None:
             "classes": split.classes,
             "confusion_matrix": confusion.tolist(),
         }
-    provenance = Provenance("evaluate_network", {"split": options.split}, [options.network, *options.tables])
+    provenance = Provenance(
+        "evaluate_network",
+        {"split": options.split, "batch_size": options.batch_size},
+        [options.network, *options.tables],
+    )
     content = {"epoch": card["epoch"], "trained_dataset": card["dataset"], "tasks": tasks}
     write_json(options.output, {**content, **provenance.describe(options.output)})
     scores = "  ".join(f"{task} {scores['accuracy']:.1%}" for task, scores in tasks.items())

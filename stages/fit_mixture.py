@@ -69,7 +69,13 @@ def main(argv: list[str] | None = None) -> None:
         write_table(path_output, MIXTURE, columns, metadata=metadata, provenance=provenance)
         if domain == "unlabeled":
             columns = {"sample_id": table["sample_id"], "responsibilities": mixture.responsibilities}
-            write_table(options.output_responsibilities, RESPONSIBILITIES, columns, metadata={}, provenance=provenance)
+            write_table(
+                options.output_responsibilities,
+                RESPONSIBILITIES,
+                columns,
+                metadata={"dataset": table.metadata["dataset"]},
+                provenance=provenance,
+            )
         if not mixture.converged:
             print(
                 f"fit_mixture: the {domain} mixture for '{options.task}' did not converge in "

@@ -3,13 +3,22 @@
 Batches mix the datasets; each sample trains its own task only.
 """
 
+from pathlib import Path
+
 from stages.command import run_stage, show_progress, stage_parser
 from stages.core.adam import Adam
 from stages.core.batches import EpochBatches, TrainingSet, one_hot
 from stages.core.network import MultiTaskNetwork, NetworkSpecification
 from stages.core.seeds import derive_seed
 from stages.core.training import choose_device, place_network, prepare_torch, train_pass
-from stages.options import Stopwatch, add_split_options, add_training_options, open_splits, read_augmentation
+from stages.options import (
+    Stopwatch,
+    add_split_options,
+    add_training_options,
+    open_splits,
+    read_augmentation,
+    training_parameters,
+)
 from stages.storage.checkpoints import save_checkpoint
 from stages.storage.tables import Provenance
 
@@ -67,8 +76,9 @@ def main(argv: list[str] | None = None) -> None:
             "initialize_network",
             {
                 "passes": options.passes,
-                "batch_size": options.batch_size,
-                "learning_rate": options.learning_rate,
+                "pretrained": Path(options.pretrained).name,
+                "cross_stitch_identity": options.cross_stitch_identity,
+                **training_parameters(options),
             },
             options.tables,
         ),

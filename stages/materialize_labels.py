@@ -33,6 +33,7 @@ def main(argv: list[str] | None = None) -> None:
     options = parser.parse_args(argv)
     features = read_table(options.features, FEATURES, ["sample_id", f"soft_label_{options.task}"])
     classes = features.metadata["classes"][options.task]
+    about = {"dataset": features.metadata["dataset"], "classes": classes}
     soft_labels = features[f"soft_label_{options.task}"]
     density = read_aligned(options.density, DENSITY, features)
     responsibilities = read_aligned(options.responsibilities, RESPONSIBILITIES, features)
@@ -57,7 +58,7 @@ def main(argv: list[str] | None = None) -> None:
         options.output_weights,
         WEIGHTS,
         {"sample_id": features["sample_id"], **weight_columns(selection, classes)},
-        metadata={"classes": classes, "selection": options.selection},
+        metadata={**about, "selection": options.selection},
         provenance=provenance,
     )
     write_table(
@@ -69,7 +70,7 @@ def main(argv: list[str] | None = None) -> None:
             "pseudo_label": selection.pseudo_labels,
             "training_label": training_labels,
         },
-        metadata={"classes": classes, "temperature": options.temperature},
+        metadata={**about, "temperature": options.temperature},
         provenance=provenance,
     )
 
@@ -83,7 +84,8 @@ def read_aligned(path: str | None, contract, features: Table) -> Table | None:
     if not path:
         return None
     table = read_table(path, contract)
-    if not np.array_equal(table["sample_id"], features["sample_id"]):
+    same = table.metadata["dataset"] == features.metadata["dataset"]
+    if not (same and np.array_equal(table["sample_id"], features["sample_id"])):
         raise ValueError(f"{path}: its samples are not those of the features; delete it and run snakemake again")
     return table
 

@@ -2,6 +2,7 @@
 
 import argparse
 import time
+from dataclasses import asdict
 
 from stages.core.augmentation import Augmentation
 from stages.storage.datasets import PreparedSplit, open_split
@@ -54,6 +55,12 @@ def read_augmentation(options: argparse.Namespace) -> Augmentation:
         brightness=options.brightness,
         contrast=options.contrast,
     )
+
+
+def training_parameters(options: argparse.Namespace) -> dict:
+    """The training options that decide the result, as they are recorded."""
+    augmentation = asdict(read_augmentation(options))
+    return {"batch_size": options.batch_size, "learning_rate": options.learning_rate, "augmentation": augmentation}
 
 
 class Stopwatch:

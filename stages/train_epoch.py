@@ -4,6 +4,8 @@ The dataset's own task learns from its given labels, every other task from the l
 were materialized for it. The optimizer goes on from the checkpoint.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from stages.command import run_stage, show_progress, stage_parser
@@ -12,7 +14,7 @@ from stages.core.batches import EpochBatches, TrainingSet, one_hot
 from stages.core.contracts import LABELS
 from stages.core.seeds import derive_seed
 from stages.core.training import choose_device, place_network, prepare_torch, train_pass
-from stages.options import Stopwatch, add_training_options, read_augmentation
+from stages.options import Stopwatch, add_training_options, read_augmentation, training_parameters
 from stages.storage.checkpoints import load_network, load_optimizer, save_checkpoint
 from stages.storage.datasets import PreparedSplit, open_split
 from stages.storage.tables import Provenance, read_table
@@ -37,9 +39,14 @@ def main(argv: list[str] | None = None) -> None:
     optimizer = Adam(network, options.learning_rate)
     load_optimizer(options.optimizer, optimizer)
     classes = network.specification.classes
+    if set(path_labels) != set(classes) - {split.task}:
+        raise ValueError(
+            f"--labels must name all tasks but the dataset's own, {sorted(set(classes) - {split.task})}, "
+            f"not {sorted(path_labels)}"
+        )
     targets = {split.task: one_hot(split.labels, len(split.classes))}
     for task, path in path_labels.items():
-        targets[task] = read_labels(path, split, len(classes.get(task, ())))
+        targets[task] = read_labels(path, split, classes[task])
     batches = EpochBatches(
         [TrainingSet(split.images, split.sample_ids, targets)],
         batch_size=options.batch_size,
@@ -55,11 +62,7 @@ def main(argv: list[str] | None = None) -> None:
         optimizer,
         provenance=Provenance(
             "train_epoch",
-            {
-                "epoch": options.epoch,
-                "batch_size": options.batch_size,
-                "learning_rate": options.learning_rate,
-            },
+            {"epoch": options.epoch, **training_parameters(options)},
             [options.table, options.network, options.optimizer, *path_labels.values()],
         ),
         epoch=options.epoch,
@@ -78,19 +81,18 @@ def main(argv: list[str] | None = None) -> None:
     )
 
 
-def read_labels(path: str, split: PreparedSplit, n_classes: int) -> np.ndarray:
+def read_labels(path: str, split: PreparedSplit, classes: Sequence[str]) -> np.ndarray:
     """Training labels of one task for the split's samples, float32 (n, C).
 
     Raises:
-        ValueError: they are for other samples or for another number of classes.
+        ValueError: they are for other samples or for other classes.
     """
     table = read_table(path, LABELS, ["sample_id", "training_label"])
-    labels = table["training_label"]
-    if not np.array_equal(table["sample_id"], split.sample_ids):
+    if table.metadata["dataset"] != split.name or not np.array_equal(table["sample_id"], split.sample_ids):
         raise ValueError(f"{path}: its samples are not those of {split.path_table}; delete it and run snakemake again")
-    if labels.shape[1] != n_classes:
-        raise ValueError(f"{path}: has {labels.shape[1]} classes, the network's task {n_classes}")
-    return labels
+    if table.metadata["classes"] != list(classes):
+        raise ValueError(f"{path}: has the classes {table.metadata['classes']}, the network's task {list(classes)}")
+    return table["training_label"]
 
 
 if __name__ == "__main__":

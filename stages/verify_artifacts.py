@@ -1,9 +1,11 @@
 """Check that every artifact is whole, keeps its contract and still belongs to its inputs.
 
-Digests recorded in an artifact are compared with the inputs as they are now. Inputs that are gone,
-as features are with storage.keep_features: false, cannot be compared and are counted.
+Digests recorded in an artifact are compared with its inputs as they are now, those in a card with the
+weights beside it. Features and responsibilities may have been deleted (storage.keep_features: false);
+they are counted.
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -50,17 +52,20 @@ def main(argv: list[str] | None = None) -> None:
             problems.append(str(error))
             continue
         inputs = {path.parent / name: digest for name, digest in recorded.get("inputs", {}).items()}
+        inputs |= {path.parent / name: digest for name, digest in recorded.get("files", {}).items()}
         if "images_digest" in recorded:
             inputs[path.with_suffix(".npy")] = recorded["images_digest"]
         for source, digest in inputs.items():
             source = source.resolve()
             if source not in digests:
                 digests[source] = digest_file(source) if source.exists() else None
-            if digests[source] is None:
+            name = os.path.relpath(source, options.results.resolve())
+            if digests[source] is None and (source.parent.name == "features" or source.stem == "responsibilities"):
                 n_gone += 1
+            elif digests[source] is None:
+                problems.append(f"{path}: belongs to {name}, which is missing; run snakemake again")
             elif digests[source] != digest:
-                name = source.relative_to(options.results.resolve())
-                problems.append(f"{path}: was made from another {name}; delete it and run snakemake again")
+                problems.append(f"{path}: does not belong to {name} as it is now; delete both and run snakemake again")
     print(f"{len(artifacts)} artifacts, {n_gone} inputs no longer there, {len(problems)} problems")
     if problems:
         print("\n".join(problems), file=sys.stderr)

@@ -76,6 +76,19 @@ def describe_backbone(name: str, image_shape: tuple[int, int, int]) -> tuple[int
     return n_parameters, height * width * channels
 
 
+def check_backbone(name: str, image_shape: tuple[int, int, int], pretrained: str | None = None) -> None:
+    """Whether a backbone can take such images and have such weights, without building it.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    describe_backbone(name, image_shape)
+    if name == "vgg_tiny" and pretrained:
+        raise ValueError("network.pretrained: there are no weights for vgg_tiny; set it to null")
+    if name != "vgg_tiny" and image_shape[2] != 3:
+        raise ValueError(f"backbone '{name}' takes colour images; set images.channels to 3, not {image_shape[2]}")
+
+
 def count_network_parameters(
     backbone: str, image_shape: tuple[int, int, int], head_features: int, n_classes: Mapping[str, int]
 ) -> int:
@@ -98,19 +111,19 @@ def build_backbone(name: str, image_shape: tuple[int, int, int], pretrained: str
     Raises:
         ValueError: the backbone cannot take such images, or the weights cannot be had.
     """
-    describe_backbone(name, image_shape)
-    channels = image_shape[2]
+    check_backbone(name, image_shape, pretrained)
     if name == "vgg_tiny":
-        if pretrained:
-            raise ValueError("network.pretrained: there are no weights for vgg_tiny; remove the key")
-        return _build_vgg_tiny(channels)
-    if channels != 3:
-        raise ValueError(f"backbone '{name}' takes colour images; set images.channels to 3, not {channels}")
+        return _build_vgg_tiny(image_shape[2])
     from torchvision.models import get_model
 
     backbone = get_model(name, weights=None).features
     if pretrained:
-        backbone.load_state_dict(_load_pretrained(name, pretrained, set(backbone.state_dict())))
+        weights = _load_pretrained(name, pretrained, set(backbone.state_dict()))
+        try:
+            backbone.load_state_dict(weights)
+        except RuntimeError as error:
+            reason = str(error).splitlines()[-1].strip()
+            raise ValueError(f"network.pretrained: '{pretrained}' does not fit {name}: {reason}") from None
     return backbone
 
 
@@ -131,6 +144,10 @@ def _build_vgg_tiny(channels: int):
 
 
 def _load_pretrained(name: str, pretrained: str, wanted: set[str]) -> dict:
+    from pickle import UnpicklingError
+
+    from safetensors import SafetensorError
+
     try:
         if pretrained.endswith(".safetensors"):
             from safetensors.torch import load_file
@@ -144,11 +161,14 @@ def _load_pretrained(name: str, pretrained: str, wanted: set[str]) -> dict:
             from torchvision.models import get_weight
 
             state = get_weight(pretrained).get_state_dict(progress=False)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, EOFError, UnpicklingError, SafetensorError) as error:
         raise ValueError(
-            f"network.pretrained: cannot load '{pretrained}' ({error}); without a network, download the file "
+            f"network.pretrained: cannot load '{pretrained}' ({_first_line(error)}); without a network, download it "
             "beforehand and give its path"
         ) from None
+    if not isinstance(state, Mapping):
+        message = f"network.pretrained: '{pretrained}' holds a {type(state).__name__}, not a state dict"
+        raise ValueError(message)  # noqa: TRY004  a wrong file, not a wrong call
     features = {key.removeprefix("features."): value for key, value in state.items()}
     missing = wanted - features.keys()
     if missing:
@@ -157,3 +177,7 @@ def _load_pretrained(name: str, pretrained: str, wanted: set[str]) -> dict:
             "it belongs to another network"
         )
     return {key: features[key] for key in wanted}
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0] or type(error).__name__

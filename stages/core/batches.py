@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from multiprocessing import get_all_start_methods
 
 import numpy as np
 import torch
@@ -93,7 +94,11 @@ class EpochBatches(Dataset):
 
     def load(self, n_workers: int, *, pin_memory: bool) -> DataLoader:
         """Iterate over the batches, in `n_workers` further processes or, with 0, in this one."""
-        return DataLoader(self, batch_size=None, num_workers=n_workers, pin_memory=pin_memory)
+        # Forked processes share the memory map; others would each be sent a copy of all images.
+        context = "fork" if n_workers and "fork" in get_all_start_methods() else None
+        return DataLoader(
+            self, batch_size=None, num_workers=n_workers, pin_memory=pin_memory, multiprocessing_context=context
+        )
 
     def __len__(self) -> int:
         return -(-len(self._rows) // self._batch_size)

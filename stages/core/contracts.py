@@ -173,7 +173,7 @@ DENSITY = Contract(
         Column("local_density", "int64", "rho, samples of the group closer than the cutoff", minimum=0),
         _probability("density_weight", "w^d, rho over the group's largest rho"),
     ),
-    metadata=("classes", "density_cutoff", "cutoff_quantile", "exact"),
+    metadata=("dataset", "classes", "density_cutoff", "cutoff_quantile", "exact"),
 )
 
 MIXTURE = Contract(
@@ -194,6 +194,7 @@ RESPONSIBILITIES = Contract(
         _SAMPLE_ID,
         Column("responsibilities", "float64_list", "gamma, posterior of every component", 0, 1, sums_to_one=True),
     ),
+    metadata=("dataset",),
 )
 
 TRANSPORT = Contract(
@@ -227,7 +228,7 @@ WEIGHTS = Contract(
         _probability("distribution_weight", "w^g = exp(-decay d^); null if unused", nullable=True),
         _probability("selection_weight", "w, what interpolates pseudo and soft label"),
     ),
-    metadata=("classes", "selection"),
+    metadata=("dataset", "classes", "selection"),
 )
 
 LABELS = Contract(
@@ -238,7 +239,7 @@ LABELS = Contract(
         _PSEUDO_LABEL,
         Column("training_label", "float32_list", "y^, what the epoch trains on", 0, 1, sums_to_one=True),
     ),
-    metadata=("classes", "temperature"),
+    metadata=("dataset", "classes", "temperature"),
 )
 
 AUDIT = Contract(

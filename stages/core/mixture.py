@@ -87,8 +87,11 @@ def fit_mixture(
         warnings.simplefilter("error", RuntimeWarning)
         warnings.simplefilter("ignore", ConvergenceWarning)
         # A single sample is doubled: scikit-learn wants two, and its mean stays the same.
-        model.fit(np.repeat(centred, 2, axis=0) if n_samples == 1 else centred)
-        responsibilities = model.predict_proba(centred)
+        try:
+            model.fit(np.repeat(centred, 2, axis=0) if n_samples == 1 else centred)
+            responsibilities = model.predict_proba(centred)
+        except RuntimeWarning as warning:
+            raise ValueError(f"the mixture cannot be fitted ({warning}); lower mixture.components") from None
     covariances = model.covariances_
     if covariance == "tied":
         covariances = np.broadcast_to(covariances, (n_components, dim, dim))

@@ -62,10 +62,15 @@ class MultiTaskNetwork(nn.Module):
         _, n_values = describe_backbone(specification.backbone, specification.image_shape)
         self.backbone = build_backbone(specification.backbone, specification.image_shape, pretrained)
         tasks = specification.tasks
-        self.heads = nn.ModuleDict({task: nn.Linear(n_values, specification.head_features) for task in tasks})
+        self.heads = nn.ModuleDict(
+            {name_module(task): nn.Linear(n_values, specification.head_features) for task in tasks}
+        )
         self.cross_stitch = nn.Parameter(_near_identity(len(tasks), specification.cross_stitch_identity))
         self.classifiers = nn.ModuleDict(
-            {task: nn.Linear(specification.head_features, len(specification.classes[task])) for task in tasks}
+            {
+                name_module(task): nn.Linear(specification.head_features, len(specification.classes[task]))
+                for task in tasks
+            }
         )
         shape = (1, n_channels, 1, 1)
         self.register_buffer("pixel_mean", torch.tensor(specification.mean).reshape(shape) * 255, persistent=False)
@@ -84,13 +89,18 @@ class MultiTaskNetwork(nn.Module):
         shared = self.backbone(normalised).flatten(1)
         stacked = torch.stack([head(shared) for head in self.heads.values()])
         mixed = torch.relu(torch.einsum("kj,jbd->kbd", self.cross_stitch.to(stacked.dtype), stacked))
-        features = dict(zip(self.heads, mixed, strict=True))
-        scores = {task: classifier(features[task]) for task, classifier in self.classifiers.items()}
+        features = dict(zip(self.specification.tasks, mixed, strict=True))
+        scores = {task: self.classifiers[name_module(task)](values) for task, values in features.items()}
         return features, scores
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Class scores (B, C^task) of every task for images (B, C, H, W) in 0 to 255."""
         return self.extract(images)[1]
+
+
+def name_module(task: str) -> str:
+    """The name of a task's layers: `type` or `train` alone would be taken for a module's attribute."""
+    return f"task_{task}"
 
 
 def _near_identity(n_tasks: int, identity: float) -> Tensor:

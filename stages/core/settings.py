@@ -2,12 +2,30 @@
 
 import copy
 import difflib
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jsonschema
 
-VALIDATOR = jsonschema.Draft202012Validator
+
+def _is_integer(_checker: Any, value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(_checker: Any, value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+VALIDATOR = jsonschema.validators.extend(
+    jsonschema.Draft202012Validator,
+    type_checker=jsonschema.Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer).redefine(
+        "number", _is_number
+    ),
+)
+"""JSON schema with stricter numbers: 10.0 is no integer, NaN and infinity are no numbers."""
+RESERVED_TASKS = ("features",)
+"""Names of folders that stand beside a task's in an epoch."""
 
 
 class SettingsError(ValueError):
@@ -25,6 +43,7 @@ def check_settings(settings: Mapping[str, Any], schema: Mapping[str, Any], sourc
     Raises:
         SettingsError: the first thing that is wrong, and how many more there are.
     """
+    _check_keys(settings, source)
     settings = fill_defaults(settings, schema)
     errors = sorted(VALIDATOR(schema).iter_errors(settings), key=_rank)
     if errors:
@@ -66,6 +85,9 @@ def check_experiment(settings: Mapping[str, Any], methods: Mapping[str, Any], so
             f"{source}: datasets: two are labelled for the task '{twice}', but each must bring a task of its own; "
             "merge them into one dataset or name the tasks apart"
         )
+    for task in tasks:
+        if task in RESERVED_TASKS:
+            raise SettingsError(f"{source}: datasets: a task cannot be called '{task}'; choose another name")
     channels = settings["images"]["channels"]
     for key in ("mean", "std"):
         if len(settings["images"][key]) != channels:
@@ -82,9 +104,28 @@ def suggest(name: str, known: Iterable[str]) -> str:
     return f"{hint} (known: {', '.join(known)})"
 
 
+def _check_keys(settings: Any, source: str, path: str = "") -> None:
+    if isinstance(settings, Mapping):
+        for key, value in settings.items():
+            if not isinstance(key, str):
+                where = f"{path}: " if path else ""
+                raise SettingsError(f"{source}: {where}the key {key!r} is not text; write it in quotes")
+            _check_keys(value, source, f"{path}.{key}" if path else key)
+
+
 def _rank(error: jsonschema.ValidationError) -> tuple:
     """Unknown keys first: a misspelt key also leaves a required one missing."""
-    return (error.validator != "additionalProperties", [str(part) for part in error.absolute_path])
+    # A wrong `source` also leaves other keys unknown.
+    path = [str(part) for part in error.absolute_path]
+    return (path[-1:] != ["source"], error.validator not in ("additionalProperties", "oneOf"), path)
+
+
+def _pick_branch(error: jsonschema.ValidationError) -> jsonschema.ValidationError:
+    """Of the alternatives that a value fails, the one that it was most likely meant for."""
+    order = ("additionalProperties", "enum", "minimum", "maximum", "exclusiveMinimum", "uniqueItems", "required")
+    return min(
+        error.context, key=lambda one: (order.index(one.validator) if one.validator in order else len(order), one.path)
+    )
 
 
 def _describe(error: jsonschema.ValidationError) -> str:
@@ -92,6 +133,8 @@ def _describe(error: jsonschema.ValidationError) -> str:
     where = ".".join(path) or "the top level"
     value, rule = error.instance, error.validator_value
     match error.validator:
+        case "oneOf":
+            return _describe(_pick_branch(error))
         case "additionalProperties":
             known = list(error.schema.get("properties", {}))
             unknown = next(key for key in value if key not in known)
@@ -109,9 +152,12 @@ def _describe(error: jsonschema.ValidationError) -> str:
             return f"{where}: '{value}' is not allowed{suggest(str(value), map(str, rule))}"
         case "type":
             wanted = " or ".join(rule) if isinstance(rule, list) else rule
-            return f"{where}: {value!r} is not of type {wanted}"
+            hint = "; write 0.0001, not 1e-4" if wanted == "number" and isinstance(value, str) else ""
+            return f"{where}: {value!r} is not of type {wanted}{hint}"
         case "minProperties":
             return f"{where}: {len(value)} given, but at least {rule} are needed; one task alone has nothing to share"
+        case "const":
+            return f"{where}: '{value}' is not allowed{suggest(str(value), [str(rule)])}"
         case "minItems":
             return f"{where}: is too short; at least {rule} needed"
         case "pattern":

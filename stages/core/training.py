@@ -126,6 +126,7 @@ def train_pass(
             _check_losses(unchecked)
             unchecked.clear()
     _check_losses(unchecked)
+    _check_parameters(network)
     sums = {task: values.tolist() for task, values in totals.items()}
     return {task: TaskLoss(round(n), loss / n, max(0.0, entropy / n)) for task, (loss, entropy, n) in sums.items()}
 
@@ -140,6 +141,16 @@ def _check_losses(unchecked: list[tuple[int, np.ndarray, Tensor]]) -> None:
             raise DivergedError(
                 f"the loss of batch {number} is {value} (sample_id {', '.join(map(str, sample_ids))}); lower "
                 "training.learning_rate or look at these samples; no checkpoint was written"
+            )
+
+
+def _check_parameters(network: MultiTaskNetwork) -> None:
+    """The last step is followed by no loss that would show what it did."""
+    for name, parameter in network.named_parameters():
+        if not torch.isfinite(parameter).all():
+            raise DivergedError(
+                f"the last step left {name} with values that are not finite; lower training.learning_rate; "
+                "no checkpoint was written"
             )
 
 

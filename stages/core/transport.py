@@ -56,7 +56,7 @@ def solve_transport(component_distances: np.ndarray, mixing_weights: np.ndarray)
     source = np.ones(1)
     flows = np.empty(component_distances.shape)
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)
         for k, distances in enumerate(np.ascontiguousarray(component_distances, dtype=np.float64)):
             try:
                 flows[k] = ot.emd(source, masses, distances[None, :])[0]

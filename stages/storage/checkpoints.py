@@ -16,7 +16,7 @@ from stages.core.adam import Adam
 from stages.core.network import MultiTaskNetwork, NetworkSpecification
 from stages.core.training import TaskLoss
 from stages.storage.datasets import PreparedSplit
-from stages.storage.files import replace_when_complete, write_json
+from stages.storage.files import digest_file, replace_when_complete, write_json
 from stages.storage.tables import Provenance
 
 VERSIONED_PACKAGES = ("torch", "numpy")
@@ -138,6 +138,7 @@ def save_checkpoint(
             "python": platform.python_version(),
             **{name: version(name) for name in VERSIONED_PACKAGES},
         },
+        "files": {Path(path).name: digest_file(path) for path in (options.output_network, options.output_optimizer)},
         **provenance.describe(options.output_card),
     }
     write_json(options.output_card, card)

@@ -32,7 +32,7 @@ def test_the_features_are_what_enters_the_classifier():
     network = build()
     features, scores = network.extract(torch.rand(4, 3, 16, 16) * 255)
     for task in CLASSES:
-        torch.testing.assert_close(network.classifiers[task](features[task]), scores[task])
+        torch.testing.assert_close(network.classifiers[f"task_{task}"](features[task]), scores[task])
 
 
 def test_the_cross_stitch_unit_mixes_the_heads_as_its_matrix_says():
@@ -46,6 +46,11 @@ def test_the_cross_stitch_unit_mixes_the_heads_as_its_matrix_says():
         torch.testing.assert_close(features[task], torch.relu(mixed))
     expected = torch.full((3, 3), 0.05) + 0.85 * torch.eye(3)
     torch.testing.assert_close(network.cross_stitch.data, expected)
+
+
+def test_any_name_may_be_a_task():
+    network = build(classes={"type": ["a", "b"], "train": ["c", "d"]})
+    assert set(network(torch.zeros(1, 3, 16, 16))) == {"type", "train"}
 
 
 def test_a_cross_stitch_unit_of_identity_one_keeps_the_tasks_apart():
@@ -95,6 +100,12 @@ def test_local_weights_fill_the_convolutions(tmp_path):
     network = build(backbone="vgg11", image_shape=(32, 32, 3), pretrained=str(path))
     for name, value in donor.state_dict().items():
         torch.testing.assert_close(network.backbone.state_dict()[name], value)
+    torch.save({f"features.{name}": torch.zeros(1) for name in donor.state_dict()}, path)
+    with pytest.raises(ValueError, match="does not fit vgg11: size mismatch"):
+        build(backbone="vgg11", image_shape=(32, 32, 3), pretrained=str(path))
+    path.write_text("no weights")
+    with pytest.raises(ValueError, match=r"cannot load .* download it beforehand"):
+        build(backbone="vgg11", image_shape=(32, 32, 3), pretrained=str(path))
     torch.save({"features.0.weight": torch.zeros(1)}, path)
     with pytest.raises(ValueError, match="it belongs to another network"):
         build(backbone="vgg11", image_shape=(32, 32, 3), pretrained=str(path))

@@ -77,6 +77,26 @@ def test_methods_follow_their_schema():
         ("datasets.snapshots.source", "imagefolder", "did you mean 'image_folder'?"),
         ("methods", ["mtl_sb"], "methods: unknown method 'mtl_sb'; did you mean 'mtl_sa'?"),
         ("methods", [], "methods: is too short"),
+        ("training.epochs", 10.0, "training.epochs: 10.0 is not of type integer"),
+        ("training.learning_rate", float("nan"), "training.learning_rate: nan is not of type number"),
+        ("training.learning_rate", "1e-4", "write 0.0001, not 1e-4"),
+        ("transport.decay", float("inf"), "transport.decay: inf is not of type number"),
+        ("datasets.snapshots", {"task": "a", "style": "x"}, "datasets.snapshots.source: is missing"),
+        (
+            "datasets.snapshots",
+            {"task": "a", "source": "image_folder", "path": "x", "split": "folder"},
+            "datasets.snapshots.split: 'folder' is not allowed; did you mean 'folders'?",
+        ),
+        (
+            "datasets.snapshots",
+            {"task": "a", "source": "image_folder", "path": "x", "split": {"tset": 0.2}},
+            "datasets.snapshots.split.tset: unknown key; did you mean 'test'?",
+        ),
+        (
+            "datasets.snapshots",
+            {"task": "features", "source": "image_folder", "path": "x", "split": "folders"},
+            "a task cannot be called 'features'",
+        ),
         ("experiment", "a/b", "experiment: 'a/b' has characters"),
         ("images.mean", [0.5], "images.mean: has 1 values, but images.channels is 3"),
         ("datasets.portraits.task", "expression", "two are labelled for the task 'expression'"),
@@ -112,3 +132,14 @@ def test_defaults_are_those_of_the_paper():
     assert filled["density"]["cutoff_quantile"] == 0.6
     assert filled["transport"] == {"ground_distance": "sqeuclidean", "decay": 0.1}
     assert filled["labels"]["temperature"] == 2
+
+
+def test_a_key_that_is_no_text_is_named():
+    with pytest.raises(SettingsError, match=r"config\.yaml: datasets: the key 2013 is not text; write it in quotes"):
+        check(change("datasets", {2013: DEFAULT["datasets"]["snapshots"], "b": DEFAULT["datasets"]["portraits"]}))
+
+
+def test_a_misspelt_criterion_is_named():
+    row = {"paper_name": "x", "schedule": "alternating", "selection": ["confidance"]}
+    with pytest.raises(SettingsError, match=r"x\.selection\.0: 'confidance' is not allowed; did you mean 'confidence'"):
+        check_settings({"x": row}, METHODS_SCHEMA, "methods.yaml")

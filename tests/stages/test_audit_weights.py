@@ -1,4 +1,5 @@
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -15,7 +16,7 @@ def weights(run):
 
 def test_every_weight_is_ranked_against_the_audit_labels(run, weights, tmp_path, capsys):
     output = tmp_path / "audit.parquet"
-    main(["--task", "pose", "--weights", weights, "--table", str(run.faces.table), "--output", str(output)])
+    main(["--task", "pose", "--weights-table", weights, "--table", str(run.faces.table), "--output", str(output)])
     audit, table = read_table(output, AUDIT), read_table(weights, WEIGHTS)
     truth = np.array(pq.read_table(run.faces.table)["audit_pose"].to_pylist(), dtype=object)
     correct = (table["pseudo_class"] == truth).astype(float)
@@ -34,7 +35,7 @@ def test_a_dataset_without_that_audit_column_is_refused(run, weights, tmp_path):
             [
                 "--task",
                 "mood",
-                "--weights",
+                "--weights-table",
                 weights,
                 "--table",
                 str(run.faces.table),
@@ -45,7 +46,34 @@ def test_a_dataset_without_that_audit_column_is_refused(run, weights, tmp_path):
     with pytest.raises(ValueError, match="its samples are not those of"):
         main(
             [
-                *("--task", "expression", "--weights", weights, "--table", str(run.heads.table)),
+                *("--task", "expression", "--weights-table", weights, "--table", str(run.heads.table)),
                 *("--output", str(tmp_path / "a")),
             ]
         )
+
+
+def rewrite_audit(run, folder, names):
+    table = pq.read_table(run.faces.table)
+    names = pa.array(names, pa.string())
+    column = table.schema.get_field_index("audit_pose")
+    path = folder / "train.parquet"
+    pq.write_table(table.set_column(column, "audit_pose", names), path, write_page_checksum=True)
+    return str(path)
+
+
+def test_samples_without_an_audit_label_are_left_out(run, weights, tmp_path):
+    pseudo = read_table(weights, WEIGHTS)["pseudo_class"].tolist()
+    names = [name if number < 20 else None for number, name in enumerate(pseudo)]
+    table, output = rewrite_audit(run, tmp_path, names), tmp_path / "audit.parquet"
+    main(["--task", "pose", "--weights-table", weights, "--table", table, "--output", str(output)])
+    audit = read_table(output, AUDIT)
+    assert (audit["pseudo_label_accuracy"] == 1).all()
+    assert audit["n_samples"][audit["weight"] == "selection_weight"].sum() == 20
+
+
+@pytest.mark.parametrize("name", [None, "Frontal"])
+def test_audit_labels_that_are_no_classes_are_refused(run, weights, tmp_path, name):
+    table, output = rewrite_audit(run, tmp_path, [name] * 30), tmp_path / "audit.parquet"
+    with pytest.raises(ValueError, match="no audit label of 'pose' is one of its classes"):
+        main(["--task", "pose", "--weights-table", weights, "--table", table, "--output", str(output)])
+    assert not output.exists()

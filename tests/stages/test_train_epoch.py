@@ -4,7 +4,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from stages.storage.tables import read_table, write_table
+from stages.core.contracts import LABELS
+from stages.storage.tables import Provenance, read_table, write_table
 
 
 @pytest.fixture(scope="module")
@@ -36,9 +37,6 @@ def test_the_optimizer_goes_on(run, labels):
 
 
 def test_other_label_vectors_train_another_network(run, labels, tmp_path):
-    from stages.core.contracts import LABELS
-    from stages.storage.tables import Provenance
-
     table = read_table(labels, LABELS)
     swapped = {**table.columns, "training_label": table["training_label"][:, ::-1].copy()}
     metadata = {key: table.metadata[key] for key in LABELS.metadata}
@@ -67,6 +65,32 @@ def test_labels_of_other_samples_are_refused(run, labels):
         run.train("broken", "initial", trained="heads", labels={"expression": labels}, epoch=1)
 
 
-def test_labels_with_other_classes_are_refused(run, labels):
-    with pytest.raises(ValueError, match="has 2 classes, the network's task 3"):
-        run.train("broken", "initial", trained="faces", labels={"expression": labels}, epoch=1)
+def test_labels_with_other_classes_are_refused(run, labels, tmp_path):
+    table = read_table(labels, LABELS)
+    metadata = {**{key: table.metadata[key] for key in LABELS.metadata}, "classes": ["up", "down"]}
+    path = tmp_path / "labels.parquet"
+    write_table(path, LABELS, table.columns, metadata=metadata, provenance=Provenance("test", {}, []))
+    with pytest.raises(ValueError, match=r"has the classes \['up', 'down'\], the network's task \['frontal', 'left'\]"):
+        run.train("broken", "initial", trained="faces", labels={"pose": path}, epoch=1)
+
+
+def test_labels_of_another_dataset_of_the_same_size_are_refused(run, labels, tmp_path):
+    table = read_table(labels, LABELS)
+    metadata = {**{key: table.metadata[key] for key in LABELS.metadata}, "dataset": "heads"}
+    path = tmp_path / "labels.parquet"
+    write_table(path, LABELS, table.columns, metadata=metadata, provenance=Provenance("test", {}, []))
+    with pytest.raises(ValueError, match="its samples are not those of"):
+        run.train("broken", "initial", trained="faces", labels={"pose": path}, epoch=1)
+
+
+@pytest.mark.parametrize("tasks", [(), ("expression",), ("pose", "expression")])
+def test_all_other_tasks_and_only_they_need_labels(run, labels, tasks):
+    with pytest.raises(ValueError, match=r"--labels must name all tasks but the dataset's own, \['pose'\]"):
+        run.train("broken", "initial", trained="faces", labels=dict.fromkeys(tasks, labels), epoch=1)
+
+
+def test_a_last_step_that_diverges_leaves_no_checkpoint(run, labels):
+    options = ["--learning-rate", "1e39", "--batch-size", "30"]
+    with pytest.raises(ValueError, match=r"the last step left .* with values that are not finite"):
+        run.train("diverged", "initial", trained="faces", labels={"pose": labels}, epoch=1, options=options)
+    assert not any(path.exists() for path in run.checkpoint("diverged").values())

@@ -23,11 +23,27 @@ def test_a_finished_run_has_no_problems(results, capsys):
 def test_an_artifact_of_other_inputs_is_found(run, results, capsys):
     run.initialize("verify-other", "--seed", "9")
     shutil.copy(run.checkpoint("verify-other")["network"], results / "initial" / "network.safetensors")
-    with pytest.raises(ValueError, match="2 of "):
+    with pytest.raises(ValueError, match="3 of "):
         main([str(results)])
     problems = capsys.readouterr().err.splitlines()
-    assert len(problems) == 2
-    assert all("was made from another initial/network.safetensors" in line for line in problems)
+    # The card beside it and the two tables of features that were made with it.
+    assert len(problems) == 3
+    assert all("does not belong to initial/network.safetensors as it is now" in line for line in problems)
+
+
+def test_weights_that_no_table_was_made_from_are_checked_too(results, capsys):
+    path = results / "initial/optimizer.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(ValueError, match="1 of "):
+        main([str(results)])
+    assert "checkpoint.json: does not belong to initial/optimizer.safetensors" in capsys.readouterr().err
+
+
+def test_a_missing_input_is_a_problem(results, capsys):
+    (results / "heads/train.parquet").unlink()
+    with pytest.raises(ValueError, match="have problems"):
+        main([str(results)])
+    assert "belongs to heads/train.parquet, which is missing; run snakemake again" in capsys.readouterr().err
 
 
 def test_a_damaged_and_a_missing_file_are_told_apart(results, capsys):
@@ -38,7 +54,7 @@ def test_a_damaged_and_a_missing_file_are_told_apart(results, capsys):
         main([str(results)])
     captured = capsys.readouterr()
     assert "density.parquet: is damaged" in captured.err
-    assert "labels.parquet: was made from another verify/pose/density.parquet" in captured.err
+    assert "labels.parquet: does not belong to verify/pose/density.parquet" in captured.err
     assert "0 inputs no longer there" not in captured.out
 
 

@@ -17,7 +17,13 @@ FEATURES_METADATA = {
     "normalize": "l2",
     "classes": {"pose": ["a", "b"]},
 }
-DENSITY_METADATA = {"classes": ["a"], "density_cutoff": {"a": 0.5}, "cutoff_quantile": 0.6, "exact": True}
+DENSITY_METADATA = {
+    "dataset": "x",
+    "classes": ["a"],
+    "density_cutoff": {"a": 0.5},
+    "cutoff_quantile": 0.6,
+    "exact": True,
+}
 PROVENANCE = Provenance("test", {"κ": 0.6}, [])
 
 
@@ -113,12 +119,16 @@ def test_nulls_stand_for_what_was_not_computed(tmp_path):
         "selection_weight": np.ones(n),
     }
     path = tmp_path / "w.parquet"
-    write_table(path, WEIGHTS, columns, metadata={"classes": ["a"], "selection": 1}, provenance=PROVENANCE)
+    write_table(
+        path, WEIGHTS, columns, metadata={"dataset": "x", "classes": ["a"], "selection": 1}, provenance=PROVENANCE
+    )
     assert pq.read_table(path)["density_weight"].null_count == n
     assert np.isnan(read_table(path, WEIGHTS)["density_weight"]).all()
     columns["selection_weight"] = np.full(n, np.nan)
     with pytest.raises(ContractError, match="selection_weight must be finite"):
-        write_table(path, WEIGHTS, columns, metadata={"classes": ["a"], "selection": 1}, provenance=PROVENANCE)
+        write_table(
+            path, WEIGHTS, columns, metadata={"dataset": "x", "classes": ["a"], "selection": 1}, provenance=PROVENANCE
+        )
 
 
 @pytest.mark.parametrize(

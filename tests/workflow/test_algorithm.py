@@ -26,11 +26,13 @@ def forward(weights, images):
         if layer in (2, 7, 12):
             x = functional.max_pool2d(x, 2)
     x = x.flatten(1)
-    own = [x @ weights[f"heads.{task}.weight"].T + weights[f"heads.{task}.bias"] for task in TASKS]
+    own = [x @ weights[f"heads.task_{task}.weight"].T + weights[f"heads.task_{task}.bias"] for task in TASKS]
     features, scores = {}, {}
     for k, task in enumerate(TASKS):
         features[task] = functional.relu(sum(weights["cross_stitch"][k, j] * own[j] for j in range(2)))
-        scores[task] = features[task] @ weights[f"classifiers.{task}.weight"].T + weights[f"classifiers.{task}.bias"]
+        scores[task] = (
+            features[task] @ weights[f"classifiers.task_{task}.weight"].T + weights[f"classifiers.task_{task}.bias"]
+        )
     return features, scores
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,10 +11,11 @@ import time
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
-from stages.core.contracts import AUDIT, FEATURES, METRICS, WEIGHTS
-from stages.storage.tables import read_table
+from stages.core.contracts import AUDIT, FEATURES, MANIFEST, METRICS, WEIGHTS
+from stages.storage.tables import read_metadata, read_table
 from stages.verify_artifacts import main as verify
 
 PER_TASK = ("estimate_density", "fit_mixture", "weigh_distribution", "materialize_labels", "audit_weights")
@@ -148,7 +150,7 @@ def test_more_epochs_go_on_from_the_last_one(ran):
         ("core/faces.py", {"prepare_images"}),
         ("core/audit.py", {"audit_weights"}),
         ("collect_metrics.py", {"collect_metrics"}),
-        ("estimate_storage.py", set()),
+        ("check_experiment.py", set()),
     ],
 )
 def test_an_edited_module_redoes_the_jobs_that_run_it(ran, module, stages):
@@ -247,6 +249,9 @@ def test_three_tasks_take_turns_and_augment_each_other(project):
         assert len(metrics) == 9
     weights = read_table(project.results / "seed-0/mtl_wf/epoch-001/blues_task/weights.parquet", WEIGHTS)
     assert (weights["selection_weight"] == 0).all()
+    for method, temperature in (("mtl_sa", 2), ("mtl_wf", 1)):
+        path = project.results / f"seed-0/{method}/epoch-001/blues_task/labels.parquet"
+        assert read_metadata(path)["temperature"] == temperature
     assert not list((project.results / "seed-0/mtl_wf").rglob("density.parquet"))
     verify([str(project.results)])
 
@@ -286,12 +291,73 @@ def test_a_bad_image_stops_the_run_with_its_name_and_leaves_nothing(project):
 
 def test_more_components_than_samples_name_the_key(project):
     project.write_config("tiny.yaml", mixture__components=65)
-    target = "results/tiny/seed-0/mtl_sa/epoch-001/pose/transport.parquet"
-    done = project.snakemake("--cores", "2", target, check=False)
+    done = project.snakemake("--cores", "2", check=False)
     assert done.returncode != 0
-    assert "fit_mixture: error: " in done.stdout
-    assert "set mixture.components to 60 or less" in done.stdout
+    message = "mixture.components is 65, but dataset snapshots has 60 training samples; set it to 60 or less"
+    assert f"check_experiment: error: {message}" in done.stdout
+    assert "The experiment cannot run; the line above says why." in done.stdout
     assert "Traceback" not in done.stdout
+    assert not (project.folder / "results").exists()
+
+
+def test_a_missing_folder_names_its_dataset_before_anything_is_written(project):
+    write_three_tasks(project)
+    shutil.rmtree(project.folder / "images/greens")
+    done = project.snakemake("--cores", "2", config="three.yaml", check=False)
+    assert done.returncode != 0
+    assert "check_experiment: error: dataset greens: images/greens/labels.csv" in done.stdout
+    assert "Traceback" not in done.stdout
+    assert not (project.folder / "results").exists()
+
+
+def test_another_label_table_redoes_its_images_and_another_place_does_not(project):
+    write_three_tasks(project, training__epochs=1)
+    targets = [f"results/tiny/data/{name}/train.npy" for name in THREE]
+    project.snakemake("--cores", "2", *targets, config="three.yaml")
+    (project.folder / "images").rename(project.folder / "moved {x}")
+    settings = yaml.safe_load((project.folder / "three.yaml").read_text())
+    settings["data_root"] = "moved {x}"
+    (project.folder / "three.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
+    assert project.plan(*targets, config="three.yaml") == {}
+    table = project.folder / "moved {x}/reds/labels.csv"
+    table.write_text(table.read_text().replace("0.png,dark", "0.png,bright"))
+    assert project.plan(*targets, config="three.yaml") == {"prepare_images": 1}
+
+
+def write_real_layout(folder):
+    """The layout of the real pair of datasets, with noise for faces."""
+    rng = np.random.default_rng(0)
+
+    def save(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (48, 48), dtype=np.uint8)).save(path)
+
+    for split, n in (("train", 4), ("test", 1)):
+        for name in ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise"):
+            for number in range(n):
+                save(folder / "fer2013" / split / name / f"{number}.jpg")
+    lines = ["path,age_stage,split,gender"]
+    for number in range(40):
+        stage = ["0-12", "13-30", "31-45", "46-60", "61+"][number % 5]
+        lines.append(f"images/{number}.jpg,{stage},{'train' if number < 30 else 'test'},{'fe' * (number % 2)}male")
+        save(folder / "utkface/images" / f"{number}.jpg")
+    (folder / "utkface/labels.csv").write_text("\n".join(lines) + "\n")
+
+
+def test_the_real_pair_of_datasets_runs_from_folders_and_a_table(project):
+    write_real_layout(project.folder / "faces")
+    experiment = "experiments/fer2013_utkface.yaml"
+    run = "results/fer2013_utkface/seed-0/mtl_sa/epoch-001"
+    options = ["--cores", "2", "--config", "data_root=faces", "--", f"{run}/checkpoint.json"]
+    project.snakemake(*options, config=experiment)
+    card = json.loads((project.folder / run / "checkpoint.json").read_text())
+    assert {task: loss["labels"] for task, loss in card["losses"].items()} == {
+        "expression": "given",
+        "age_stage": "materialized",
+    }
+    manifest = read_table(project.folder / "results/fer2013_utkface/data/utkface/train.parquet", MANIFEST)
+    assert set(manifest["audit_gender"]) == {"male", "female"}
+    assert manifest.metadata["classes"] == ["0-12", "13-30", "31-45", "46-60", "61+"]
 
 
 def test_too_little_disk_stops_the_run_before_its_first_job(project):

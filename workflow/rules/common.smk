@@ -2,6 +2,8 @@
 import ast
 import hashlib
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 from shlex import quote
@@ -74,11 +76,11 @@ CHECKPOINT_FILES = {
 
 wildcard_constraints:
     seed=r"\d+",
-    epoch=r"\d\d\d+",
+    epoch=r"(?!000)\d\d\d|[1-9]\d\d\d+",
     dataset="|".join(DATASETS),
     task="|".join(DATASET_OF),
     method="|".join(METHODS),
-    checkpoint=rf"initial|({'|'.join(METHODS)})/epoch-\d\d\d+",
+    checkpoint=rf"initial|({'|'.join(METHODS)})/epoch-((?!000)\d\d\d|[1-9]\d\d\d+)",
 
 
 ENVIRONMENT = str(BASE / "environment.yml")
@@ -245,23 +247,31 @@ def audit_tables():
     ]
 
 
-def source_table(wildcards):
-    """The label table of a dataset, where it has one; a missing one is reported by the stage."""
+def table_digest(wildcards):
+    """Hash of a dataset's label table: another content redoes its images, another place does not."""
     settings = DATASETS[wildcards.dataset]
     path = Path(config["data_root"]) / settings.get("path", "")
-    return [str(path)] if settings["source"] == "table" and path.exists() else []
+    if settings["source"] != "table" or not path.is_file():
+        return None
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
-# Run before the first job of a run: says how much disk it will take, stops it where there is less.
-STORAGE_COMMAND = (
-    " ".join(
-        [
-            "python -m stages.estimate_storage",
-            f"--settings {quote(json.dumps(config))}",
-            f"--selections {quote(json.dumps([METHODS[method]['selection'] for method in config['methods']]))}",
-            f"--results {RESULTS}",
-        ]
+def pretrained_file(wildcards):
+    """The local file of pretrained weights, where there is one."""
+    name = config["network"]["pretrained"]
+    return [name] if name and name.endswith((".pth", ".pt", ".safetensors")) else []
+
+
+def run_check():
+    """Stop a run before its first job where its data, its settings or the disk will not do."""
+    selections = [METHODS[method]["selection"] for method in config["methods"]]
+    command = [sys.executable, "-m", "stages.check_experiment", "--settings", "-", "--results", RESULTS]
+    done = subprocess.run(
+        [*command, "--selections", json.dumps(selections)],
+        input=json.dumps(config),
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(BASE)},
     )
-    .replace("{", "{{")
-    .replace("}", "}}")
-)
+    if done.returncode:
+        raise WorkflowError("The experiment cannot run; the line above says why. Nothing was written.")

@@ -2,8 +2,6 @@
 
 
 rule prepare_images:
-    input:
-        source_table,
     output:
         tables=expand(f"{RESULTS}/data/{{{{dataset}}}}/{{split}}.parquet", split=SPLITS),
         images=expand(f"{RESULTS}/data/{{{{dataset}}}}/{{split}}.npy", split=SPLITS),
@@ -16,6 +14,7 @@ rule prepare_images:
     threads: ALL_CORES
     params:
         code=stage_digest("prepare_images"),
+        table=table_digest,
         splits=SPLITS,
         settings=lambda wildcards: json.dumps(DATASETS[wildcards.dataset]),
         data_root=untracked(config["data_root"]),

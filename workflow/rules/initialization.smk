@@ -3,6 +3,7 @@
 
 rule initialize_network:
     input:
+        pretrained_file,
         **prepared(DATASETS, "train"),
     output:
         **checkpoint_files(INITIAL),

@@ -50,7 +50,7 @@ rule audit_weights:
     shell:
         "python -m stages.audit_weights"
         " --task {wildcards.task}"
-        " --weights {input.weights}"
+        " --weights-table {input.weights}"
         " --table {input.table}"
         " --output {output}"
         " 2>&1 | tee {log}"

@@ -17,7 +17,7 @@ rule estimate_density:
     params:
         code=stage_digest("estimate_density"),
         cutoff_quantile=config["density"]["cutoff_quantile"],
-        device=config["compute"]["device"],
+        device=untracked("cpu" if config["compute"]["device"] == "cpu" else "auto"),
     shell:
         "python -m stages.estimate_density"
         " --features {input.features}"

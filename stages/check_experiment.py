@@ -1,0 +1,117 @@
+"""Look at an experiment before its first job: its data, whether it fits together, and the disk.
+
+Says how much disk the run will take. Bad input stops a run here rather than hours later.
+"""
+
+import argparse
+import json
+import shutil
+import sys
+from pathlib import Path
+
+from stages.command import run_stage, stage_parser
+from stages.core.backbones import check_backbone, count_network_parameters
+from stages.core.disk import estimate_disk, format_bytes
+from stages.core.settings import suggest
+from stages.sources.registry import read_source
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = stage_parser(__doc__)
+    parser.add_argument(
+        "--settings", type=argparse.FileType(), default=sys.stdin, metavar="JSON", help="the experiment; - for stdin"
+    )
+    parser.add_argument("--selections", type=json.loads, required=True, metavar="JSON", help="of the methods to run")
+    parser.add_argument("--results", type=Path, required=True, metavar="DIR", help="where the artifacts will lie")
+    options = parser.parse_args(argv)
+    settings = json.load(options.settings)
+    samples, classes = read_datasets(settings)
+    check_samples(settings, options.selections, samples, classes)
+    images, network = settings["images"], settings["network"]
+    image_shape = (images["height"], images["width"], images["channels"])
+    check_backbone(network["backbone"], image_shape, network["pretrained"])
+    n_classes = {name: len(names) for name, names in classes.items()}
+    parts = estimate_disk(
+        {
+            name: {split: sum(one.split == split for one in found) for split in ("train", "test")}
+            for name, found in samples.items()
+        },
+        n_classes,
+        image_shape=image_shape,
+        head_features=network["head_features"],
+        n_parameters=count_network_parameters(network["backbone"], image_shape, network["head_features"], n_classes),
+        n_components=settings["mixture"]["components"],
+        n_epochs=settings["training"]["epochs"],
+        n_seeds=len(settings["seeds"]),
+        criteria=options.selections,
+        keep_features=settings["storage"]["keep_features"],
+    )
+    check_disk(options.results, parts)
+
+
+def read_datasets(settings: dict) -> tuple[dict, dict]:
+    """Samples and class names of every dataset.
+
+    Raises:
+        ValueError: one cannot be read; the message names the dataset.
+    """
+    samples, classes = {}, {}
+    for name, dataset in settings["datasets"].items():
+        try:
+            manifest = read_source(dataset, Path(settings["data_root"]))
+        except ValueError as error:
+            raise ValueError(f"dataset {name}: {error}") from None
+        samples[name], classes[name] = manifest.samples, manifest.classes
+    return samples, classes
+
+
+def check_samples(settings: dict, selections: list, samples: dict, classes: dict) -> None:
+    """What settings and samples must agree on.
+
+    Raises:
+        ValueError: there are fewer samples than mixture components, or audit labels that are no
+            classes of their task.
+    """
+    n_components = settings["mixture"]["components"]
+    uses_mixtures = any(isinstance(selection, list) and "distribution" in selection for selection in selections)
+    classes_of_task = {dataset["task"]: classes[name] for name, dataset in settings["datasets"].items()}
+    for name, found in samples.items():
+        train = [sample for sample in found if sample.split == "train"]
+        if uses_mixtures and len(train) < n_components:
+            raise ValueError(
+                f"mixture.components is {n_components}, but dataset {name} has {len(train)} training samples; "
+                f"set it to {len(train)} or less"
+            )
+        for task in {task for sample in train for task in sample.audit} & set(classes_of_task):
+            labels = {sample.audit.get(task) for sample in train} - {None}
+            if not labels:
+                raise ValueError(f"dataset {name}: no training sample has an audit label for '{task}'; leave it out")
+            if unknown := sorted(labels - set(classes_of_task[task])):
+                raise ValueError(
+                    f"dataset {name}: the audit label '{unknown[0]}' is no class of the task '{task}'"
+                    f"{suggest(unknown[0], classes_of_task[task])}"
+                )
+
+
+def check_disk(results: Path, parts: dict[str, int]) -> None:
+    """Say what the run takes.
+
+    Raises:
+        ValueError: there is less room than that.
+    """
+    present = sum(path.stat().st_size for path in results.rglob("*") if path.is_file())
+    needed = max(0, sum(parts.values()) - present)
+    existing = next(folder for folder in (results, *results.resolve().parents) if folder.exists())
+    free = shutil.disk_usage(existing).free
+    if needed > free:
+        raise ValueError(
+            f"{results}: this run needs about {format_bytes(needed)} more, but only {format_bytes(free)} are "
+            f"free; free some space, lower training.epochs or set storage.keep_features to false "
+            f"(features are {format_bytes(parts['features'])} of it)"
+        )
+    listed = ", ".join(f"{kind} {format_bytes(n_bytes)}" for kind, n_bytes in parts.items())
+    print(f"{results}: will take about {format_bytes(sum(parts.values()))} ({listed}); {format_bytes(free)} free")
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,88 @@
+import copy
+import io
+import json
+
+import pytest
+
+from stages.check_experiment import main
+from stages.core.settings import check_settings
+from tests.core.test_settings import DEFAULT, SCHEMA
+
+SELECTIONS = json.dumps([["confidence", "density", "distribution"]])
+
+
+def write_table(folder, name, rows):
+    (folder / f"{name}.csv").write_text("\n".join(["path,label,split,other", *rows]) + "\n")
+    return {
+        "task": name,
+        "source": "table",
+        "path": f"{name}.csv",
+        "columns": {"path": "path", "label": "label", "split": "split", "audit": {"mood": "other"}},
+        "split": "column",
+    }
+
+
+def check(monkeypatch, folder, selections=SELECTIONS, **changes):
+    settings = copy.deepcopy({**DEFAULT, **changes, "data_root": str(folder)})
+    settings = check_settings(settings, SCHEMA, "config.yaml")
+    monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(settings)))
+    main(["--settings", "-", "--selections", selections, "--results", str(folder / "results")])
+
+
+def make_rows(n_train, other):
+    rows = [f"{number}.png,{'ab'[number % 2]},train,{other}" for number in range(n_train)]
+    return [*rows, "x.png,a,test,", "y.png,b,test,"]
+
+
+def test_the_default_fits(monkeypatch, tmp_path, capsys):
+    check(monkeypatch, tmp_path)
+    assert "will take about 75.1 MB (images 12.3 MB" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("n_train", "other", "message"),
+    [
+        (3, "a", "mixture.components is 5, but dataset age has 3 training samples; set it to 3 or less"),
+        (9, "", "dataset age: no training sample has an audit label for 'mood'; leave it out"),
+        (9, "happi", "dataset age: the audit label 'happi' is no class of the task 'mood'; did you mean 'happy'?"),
+    ],
+)
+def test_what_does_not_fit_together_is_said(monkeypatch, tmp_path, n_train, other, message):
+    mood = write_table(tmp_path, "mood", [row.replace(",a,", ",happy,") for row in make_rows(9, "")])
+    del mood["columns"]["audit"]
+    datasets = {"mood": mood, "age": write_table(tmp_path, "age", make_rows(n_train, other))}
+    with pytest.raises(ValueError) as error:  # noqa: PT011  the whole message is compared
+        check(monkeypatch, tmp_path, datasets=datasets)
+    assert str(error.value).startswith(message)
+
+
+def test_methods_without_mixtures_need_no_samples_for_them(monkeypatch, tmp_path):
+    datasets = {
+        "mood": write_table(tmp_path, "mood", make_rows(9, "a")),
+        "age": write_table(tmp_path, "age", make_rows(3, "a")),
+    }
+    del datasets["mood"]["columns"]["audit"]
+    check(monkeypatch, tmp_path, selections="[0]", datasets=datasets)
+
+
+def test_a_dataset_that_cannot_be_read_is_named(monkeypatch, tmp_path):
+    datasets = {
+        "mood": write_table(tmp_path, "mood", make_rows(9, "")),
+        "age": write_table(tmp_path, "age", make_rows(9, "")),
+    }
+    (tmp_path / "age.csv").unlink()
+    with pytest.raises(ValueError, match=r"^dataset age: .*age\.csv"):
+        check(monkeypatch, tmp_path, datasets=datasets)
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        ({"backbone": "vgg_tiny", "pretrained": "VGG16_Weights.IMAGENET1K_V1"}, "no weights for vgg_tiny"),
+        ({"backbone": "vgg_tiny", "head_features": 10**12}, "this run needs about .* set storage.keep_features"),
+    ],
+)
+def test_networks_and_disks_that_will_not_do_are_said(monkeypatch, tmp_path, network, message):
+    with pytest.raises(ValueError, match=message):
+        check(monkeypatch, tmp_path, network=network)
+    assert not (tmp_path / "results").exists()
