@@ -171,6 +171,14 @@ def test_a_single_artifact_can_be_asked_for(ran):
     assert ran.plan(target) == {"estimate_density": 1}
 
 
+def test_weights_of_a_task_that_the_epoch_has_labels_for_are_refused(project):
+    target = "results/tiny/seed-0/mtl_sa/epoch-001/expression/density.parquet"
+    done = project.snakemake("--dry-run", "--cores", "1", target, check=False)
+    assert done.returncode != 0
+    assert "Epoch 001 trains on 'snapshots', which has labels for 'expression'" in done.stdout
+    assert "Ask for ['pose']." in done.stdout
+
+
 def test_features_can_be_deleted_once_they_are_used(project):
     project.write_config("tiny.yaml", storage__keep_features=False, training__epochs=1)
     project.snakemake("--cores", "2")

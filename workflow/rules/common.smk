@@ -161,7 +161,13 @@ def features_of(dataset):
     """The features of a dataset in the job's epoch; None stands for the one being trained on."""
 
     def path(wildcards):
-        name = dataset or dataset_of_epoch(wildcards)
+        trained = dataset_of_epoch(wildcards)
+        if TASK_OF[trained] == wildcards.get("task"):
+            raise WorkflowError(
+                f"Epoch {wildcards.epoch} trains on '{trained}', which has labels for '{wildcards.task}': "
+                f"there is nothing to weigh. Ask for {augmented_tasks(int(wildcards.epoch), TASK_OF)}."
+            )
+        name = dataset or trained
         return f"{EPOCH.format(**wildcards)}/features/{name}.parquet"
 
     return path
