@@ -12,7 +12,7 @@ from pathlib import Path
 from stages.command import run_stage, stage_parser
 from stages.core.backbones import check_backbone, count_network_parameters
 from stages.core.disk import estimate_disk, format_bytes
-from stages.core.settings import suggest
+from stages.core.suggestions import suggest
 from stages.sources.registry import read_source
 
 

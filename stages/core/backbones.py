@@ -6,40 +6,18 @@ estimated cheaply; `build_backbone` imports what it needs.
 
 from collections.abc import Mapping
 
-VGG_TINY_LAYERS = (16, 16, "pool", 32, 32, "pool", 64, 64, "pool")
+
+def _stack(*blocks: tuple[int, int]) -> tuple[int | str, ...]:
+    """Blocks of (number of convolutions, width), each followed by a pooling."""
+    return tuple(layer for n_layers, width in blocks for layer in (*n_layers * (width,), "pool"))
+
 
 VGG_LAYERS = {
-    "vgg_tiny": VGG_TINY_LAYERS,
-    "vgg11": (64, "pool", 128, "pool", 256, 256, "pool", 512, 512, "pool", 512, 512, "pool"),
-    "vgg13": (64, 64, "pool", 128, 128, "pool", 256, 256, "pool", 512, 512, "pool", 512, 512, "pool"),
-    "vgg16": (
-        64,
-        64,
-        "pool",
-        128,
-        128,
-        "pool",
-        *3 * (256,),
-        "pool",
-        *3 * (512,),
-        "pool",
-        *3 * (512,),
-        "pool",
-    ),
-    "vgg19": (
-        64,
-        64,
-        "pool",
-        128,
-        128,
-        "pool",
-        *4 * (256,),
-        "pool",
-        *4 * (512,),
-        "pool",
-        *4 * (512,),
-        "pool",
-    ),
+    "vgg_tiny": _stack((2, 16), (2, 32), (2, 64)),
+    "vgg11": _stack((1, 64), (1, 128), (2, 256), (2, 512), (2, 512)),
+    "vgg13": _stack((2, 64), (2, 128), (2, 256), (2, 512), (2, 512)),
+    "vgg16": _stack((2, 64), (2, 128), (3, 256), (3, 512), (3, 512)),
+    "vgg19": _stack((2, 64), (2, 128), (4, 256), (4, 512), (4, 512)),
 }
 """Width of every 3x3 convolution and the place of every 2x2 max pooling (Simonyan and Zisserman, 2015)."""
 
@@ -131,7 +109,7 @@ def _build_vgg_tiny(channels: int):
     from torch import nn
 
     layers: list[nn.Module] = []
-    for layer in VGG_TINY_LAYERS:
+    for layer in VGG_LAYERS["vgg_tiny"]:
         if layer == "pool":
             layers.append(nn.MaxPool2d(2))
             continue

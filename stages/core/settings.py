@@ -1,12 +1,13 @@
 """Checking an experiment's settings before anything runs."""
 
 import copy
-import difflib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jsonschema
+
+from stages.core.suggestions import suggest
 
 
 def _is_integer(_checker: Any, value: Any) -> bool:
@@ -94,14 +95,6 @@ def check_experiment(settings: Mapping[str, Any], methods: Mapping[str, Any], so
             raise SettingsError(
                 f"{source}: images.{key}: has {len(settings['images'][key])} values, but images.channels is {channels}"
             )
-
-
-def suggest(name: str, known: Iterable[str]) -> str:
-    """`; did you mean 'x'?` with the nearest known name, and the list of them all."""
-    known = list(known)
-    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"; did you mean '{nearest[0]}'?" if nearest else ""
-    return f"{hint} (known: {', '.join(known)})"
 
 
 def _check_keys(settings: Any, source: str, path: str = "") -> None:

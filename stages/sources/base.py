@@ -1,6 +1,5 @@
 """What every reader of a dataset gives: one manifest of labelled samples, and their images."""
 
-import difflib
 import posixpath
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,10 +11,10 @@ import numpy as np
 from PIL import Image
 
 from stages.core.splits import split_stratified
+from stages.core.suggestions import list_names
 
 SPLITS = ("train", "test")
 EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-MAX_LISTED = 10
 
 
 @dataclass(frozen=True)
@@ -136,18 +135,6 @@ def normalize_path(path: str, folder: Path) -> str:
         except ValueError:
             raise ValueError(f"'{path}' does not lie below {folder}; set `images` to a folder above it") from None
     return posixpath.normpath(path)
-
-
-def list_names(names: Iterable[str]) -> str:
-    """Names for a message, cut where there are many."""
-    names = list(names)
-    more = len(names) - MAX_LISTED
-    return ", ".join(f"'{name}'" for name in names[:MAX_LISTED]) + (f" and {more} more" if more > 0 else "")
-
-
-def sort_by_likeness(name: str, known: Iterable[str]) -> list[str]:
-    """Known names, the one most like `name` first."""
-    return sorted(known, key=lambda other: -difflib.SequenceMatcher(None, name.lower(), other.lower()).ratio())
 
 
 def _describe_difference(classes: tuple[str, ...], found: set[str]) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from stages.core.suggestions import list_names
 from stages.sources.base import (
     EXTENSIONS,
     SPLITS,
@@ -13,7 +14,6 @@ from stages.sources.base import (
     Sample,
     assign_splits,
     build_manifest,
-    list_names,
 )
 
 

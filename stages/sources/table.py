@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from stages.core.suggestions import list_names, suggest
 from stages.sources.base import (
     SPLITS,
     FileLoader,
@@ -15,9 +16,7 @@ from stages.sources.base import (
     Sample,
     assign_splits,
     build_manifest,
-    list_names,
     normalize_path,
-    sort_by_likeness,
 )
 
 
@@ -100,8 +99,7 @@ def _check_columns(path: Path, wanted: list[str], names: list[str]) -> None:
         if names.count(name) > 1:
             raise ValueError(f"{path}: has more than one column '{name}'; rename all but one")
         if name not in names:
-            known = list_names(sort_by_likeness(name, names))
-            raise ValueError(f"{path}: has no column '{name}'; it has {known}; correct `columns`")
+            raise ValueError(f"{path}: has no column '{name}'{suggest(name, names)}; correct `columns`")
 
 
 def _check_filled(path: Path, name: str, values: list[str]) -> None:

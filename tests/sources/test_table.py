@@ -87,8 +87,11 @@ def test_split_column_must_be_configured(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (HEADER.replace("age", "ages") + ROWS, r"has no column 'age'; it has 'ages', .*; correct `columns`"),
-        (HEADER.replace("gender", "Gender") + ROWS, r"has no column 'gender'; it has 'Gender', "),
+        (
+            HEADER.replace("age", "ages") + ROWS,
+            r"has no column 'age'; did you mean 'ages'\? \(known: .*\); correct `columns`",
+        ),
+        (HEADER.replace("gender", "Gender") + ROWS, r"has no column 'gender'; did you mean 'Gender'\?"),
         ("path,age,split,gender,age\n" + ROWS.replace("\n", ",x\n"), r"more than one column 'age'"),
         (HEADER + ROWS + "e.png,,train,male\n", r"column 'age' is empty in row 5; fill it in or remove the row"),
         (HEADER + ROWS + ",61+,train,male\n , 61+,train,male\n", r"column 'path' is empty in row 5 and 1 more"),
