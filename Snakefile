@@ -18,6 +18,7 @@ include: "workflow/rules/weights.smk"
 include: "workflow/rules/labels.smk"
 include: "workflow/rules/training.smk"
 include: "workflow/rules/evaluation.smk"
+include: "workflow/rules/comparison.smk"
 
 
 localrules:
@@ -28,8 +29,9 @@ rule all:
     default_target: True
     input:
         expand(f"{METHOD_RUN}/metrics.parquet", seed=SEEDS, method=config["methods"]),
-        audit_tables(),
+        audit_tables(config["methods"], SEEDS),
 
 
 onstart:
     run_check()
+    start_servers()

@@ -89,7 +89,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "images.npy"
         np.save(path, pixels)
-        training_set = TrainingSet(np.load(path, mmap_mode="r"), np.arange(options.samples), labels)
+        training_set = TrainingSet(np.load(path, mmap_mode="r"), np.arange(options.samples), labels, "expression")
         bare, stage = [], []
         for _ in range(options.repeats + 1):
             bare.append(train_bare(tensors, targets, options.batch_size, options.backbone, device))

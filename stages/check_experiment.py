@@ -13,6 +13,7 @@ from stages.command import run_stage, stage_parser
 from stages.core.backbones import check_backbone, count_network_parameters
 from stages.core.disk import estimate_disk, format_bytes
 from stages.core.suggestions import suggest
+from stages.sources.base import SPLITS
 from stages.sources.registry import read_source
 
 
@@ -33,7 +34,7 @@ def main(argv: list[str] | None = None) -> None:
     n_classes = {name: len(names) for name, names in classes.items()}
     parts = estimate_disk(
         {
-            name: {split: sum(one.split == split for one in found) for split in ("train", "test")}
+            name: {split: sum(one.split == split for one in found) for split in SPLITS}
             for name, found in samples.items()
         },
         n_classes,

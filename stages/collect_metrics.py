@@ -20,15 +20,16 @@ def main(argv: list[str] | None = None) -> None:
     options = parser.parse_args(argv)
     rows = []
     for content in sorted(map(read_json, options.metrics), key=lambda content: content["epoch"]):
-        for task, scores in content["tasks"].items():
-            rows.append(
-                {
-                    "epoch": content["epoch"],
-                    "task": task,
-                    "trained_dataset": content["trained_dataset"],
-                    **{key: scores[key] for key in ("split", "accuracy", "macro_f1", "n_samples")},
-                }
-            )
+        for tasks in (content["validation"], content["tasks"]):
+            for task, scores in tasks.items():
+                rows.append(
+                    {
+                        "epoch": content["epoch"],
+                        "task": task,
+                        "trained_dataset": content["trained_dataset"],
+                        **{key: scores[key] for key in ("split", "accuracy", "macro_f1", "n_samples")},
+                    }
+                )
     with replace_when_complete(options.output_network) as path_temporary:
         shutil.copyfile(options.network, path_temporary)
     write_table(
@@ -50,8 +51,8 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def rows_of(rows: list[dict], epoch: int) -> dict[str, dict]:
-    """The rows of one epoch by task."""
-    return {row["task"]: row for row in rows if row["epoch"] == epoch}
+    """The test rows of one epoch by task."""
+    return {row["task"]: row for row in rows if row["epoch"] == epoch and row["split"] == "test"}
 
 
 if __name__ == "__main__":

@@ -91,6 +91,12 @@ class _LineStream:
 
 
 def limit_threads(n_threads: int) -> None:
-    """Set the size of the OpenMP and BLAS pools of libraries that are imported afterwards."""
+    """Set the size of the OpenMP and BLAS pools, of libraries imported already and of those that follow."""
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = str(n_threads)
+    if "numpy" in sys.modules:
+        from threadpoolctl import threadpool_limits
+
+        # As when it is loaded, OpenBLAS shall not take more threads than there are cores.
+        n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        threadpool_limits({"openmp": n_threads, "blas": min(n_threads, n_cores)})

@@ -1,4 +1,7 @@
-"""Score a checkpoint on the test split of every dataset, each for its own task."""
+"""Score a checkpoint on held-out splits of every dataset, each for its own task.
+
+The validation split is there to choose an epoch, the test split to report on it.
+"""
 
 from stages.command import run_stage, show_progress, stage_parser
 from stages.core.metrics import count_confusion, score_confusion
@@ -13,7 +16,6 @@ def main(argv: list[str] | None = None) -> None:
     parser = stage_parser(__doc__)
     parser.add_argument("--network", required=True, metavar="SAFETENSORS", help="checkpoint to score")
     parser.add_argument("--card", required=True, metavar="JSON", help="its checkpoint.json")
-    parser.add_argument("--split", default="test", help="name of the split, for the record")
     add_split_options(parser)
     parser.add_argument("--batch-size", type=int, default=256, help="images at a time")
     parser.add_argument("--output", required=True, metavar="JSON", help="accuracy, macro-F1, confusion matrix per task")
@@ -24,18 +26,22 @@ def main(argv: list[str] | None = None) -> None:
     prepare_torch(options.threads, seed=0)
     device = choose_device(options.device)
     network = place_network(load_network(options.network, splits), device)
-    tasks = {}
+    scores: dict[str, dict] = {"test": {}, "validation": {}}
     for split in splits:
+        if split.split not in scores:
+            raise ValueError(f"{split.path_table}: is a {split.split} split; name {' and '.join(scores)} splits only")
         n_classes = len(split.classes)
         confusion = 0
-        batches = predict_batches(network, split.images, batch_size=options.batch_size, device=device)
+        batches = predict_batches(
+            network, split.images, batch_size=options.batch_size, device=device, tasks=[split.task]
+        )
         n_batches = -(-len(split.images) // options.batch_size)
         for rows, _, probabilities in show_progress(batches, description=split.name, total=n_batches):
             predictions = probabilities[split.task].argmax(axis=1)
             confusion = confusion + count_confusion(split.labels[rows], predictions, n_classes)
-        tasks[split.task] = {
+        scores[split.split][split.task] = {
             "dataset": split.name,
-            "split": options.split,
+            "split": split.split,
             "n_samples": len(split.labels),
             **score_confusion(confusion),
             "classes": split.classes,
@@ -43,13 +49,18 @@ def main(argv: list[str] | None = None) -> None:
         }
     provenance = Provenance(
         "evaluate_network",
-        {"split": options.split, "batch_size": options.batch_size},
+        {"batch_size": options.batch_size},
         [options.network, *options.tables],
     )
-    content = {"epoch": card["epoch"], "trained_dataset": card["dataset"], "tasks": tasks}
+    content = {
+        "epoch": card["epoch"],
+        "trained_dataset": card["dataset"],
+        "tasks": scores["test"],
+        "validation": scores["validation"],
+    }
     write_json(options.output, {**content, **provenance.describe(options.output)})
-    scores = "  ".join(f"{task} {scores['accuracy']:.1%}" for task, scores in tasks.items())
-    print(f"epoch {card['epoch']:3d}  {options.split} accuracy: {scores}")
+    listed = "  ".join(f"{task} {one['accuracy']:.1%}" for task, one in scores["test"].items())
+    print(f"epoch {card['epoch']:3d}  test accuracy: {listed}")
 
 
 if __name__ == "__main__":

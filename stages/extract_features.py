@@ -24,6 +24,12 @@ def main(argv: list[str] | None = None) -> None:
     add_split_options(parser)
     parser.add_argument("--tasks", nargs="+", required=True, metavar="TASK[,TASK]", help="wanted of each dataset")
     parser.add_argument("--normalize", choices=("l2", "none"), default="l2", help="scale of the features")
+    parser.add_argument(
+        "--label-source",
+        choices=("classifier", "transfer"),
+        default="classifier",
+        help="who gives the soft labels: the classifiers or the label transfer networks",
+    )
     parser.add_argument("--batch-size", type=int, default=256, help="images at a time")
     parser.add_argument("--outputs", nargs="+", required=True, metavar="PARQUET", help="one file for each dataset")
     add_compute_options(parser)
@@ -36,13 +42,21 @@ def main(argv: list[str] | None = None) -> None:
     device = choose_device(options.device)
     network = place_network(load_network(options.network, splits), device)
     classes = network.specification.classes
+    transferred = options.label_source == "transfer"
+    if transferred and not network.specification.label_transfer:
+        raise ValueError(f"{options.network}: has no label transfer networks yet; raise label_transfer.warmup")
     for split, wanted, path in zip(splits, options.tasks, options.outputs, strict=True):
         tasks = wanted.split(",")
         if unknown := [task for task in tasks if task not in classes]:
             raise ValueError(f"{options.network}: has no task {unknown}; its tasks are {list(classes)}")
         provenance = Provenance(
             "extract_features",
-            {"tasks": tasks, "normalize": options.normalize, "batch_size": options.batch_size},
+            {
+                "tasks": tasks,
+                "normalize": options.normalize,
+                "label_source": options.label_source,
+                "batch_size": options.batch_size,
+            },
             [options.network, split.path_table],
         )
         metadata = {
@@ -53,7 +67,14 @@ def main(argv: list[str] | None = None) -> None:
             "classes": {task: classes[task] for task in tasks},
             **provenance.describe(path),
         }
-        batches = predict_batches(network, split.images, batch_size=options.batch_size, device=device)
+        batches = predict_batches(
+            network,
+            split.images,
+            batch_size=options.batch_size,
+            device=device,
+            tasks=tasks,
+            transferred=transferred,
+        )
         n_batches = -(-len(split.images) // options.batch_size)
         with open_writer(path, FEATURES, metadata) as writer:
             for rows, features, soft_labels in show_progress(batches, description=split.name, total=n_batches):

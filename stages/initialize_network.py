@@ -1,6 +1,7 @@
 """Train the shared starting point jointly on all datasets (epoch 0, Algorithm 1's initialisation).
 
-Batches mix the datasets; each sample trains its own task only.
+Batches mix the datasets; each sample trains its own task only. With --separate there is nothing to
+share: every task gets a network of its own, trained on its own dataset (single-task learning).
 """
 
 from pathlib import Path
@@ -10,7 +11,7 @@ from stages.core.adam import Adam
 from stages.core.batches import EpochBatches, TrainingSet, one_hot
 from stages.core.network import MultiTaskNetwork, NetworkSpecification
 from stages.core.seeds import derive_seed
-from stages.core.training import choose_device, place_network, prepare_torch, train_pass
+from stages.core.training import PassLosses, choose_device, place_network, prepare_torch, train_pass
 from stages.options import (
     Stopwatch,
     add_split_options,
@@ -32,6 +33,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--cross-stitch-identity", type=float, default=0.9, help="initial share of a task's own layer")
     parser.add_argument("--mean", type=float, nargs="+", required=True, help="of pixel values in [0, 1], per channel")
     parser.add_argument("--std", type=float, nargs="+", required=True, help="of pixel values, per channel")
+    parser.add_argument("--separate", choices=("True", "False"), default="False", help="one network per task")
     parser.add_argument("--passes", type=int, default=1, help="passes over all datasets")
     add_training_options(parser)
     options = parser.parse_args(argv)
@@ -47,27 +49,34 @@ def main(argv: list[str] | None = None) -> None:
         cross_stitch_identity=options.cross_stitch_identity,
         mean=options.mean,
         std=options.std,
+        separate=options.separate == "True",
     )
     network = place_network(
         MultiTaskNetwork(specification, None if options.pretrained == "none" else options.pretrained), device
     )
     optimizer = Adam(network, options.learning_rate)
     training_sets = [
-        TrainingSet(split.images, split.sample_ids, {split.task: one_hot(split.labels, len(split.classes))})
+        TrainingSet(split.images, split.sample_ids, {split.task: one_hot(split.labels, len(split.classes))}, split.task)
         for split in splits
     ]
-    losses = {}
+    kind = "separate" if specification.separate else "joint"
+    groups = [[one] for one in training_sets] if specification.separate else [training_sets]
+    task_losses = {}
     for number in range(options.passes):
-        batches = EpochBatches(
-            training_sets,
-            batch_size=options.batch_size,
-            augmentation=read_augmentation(options),
-            order_seed=derive_seed(options.seed, 0, f"order of pass {number}"),
-            augmentation_seed=derive_seed(options.seed, 0, f"augmentation of pass {number}"),
-        )
-        loader = batches.load(options.loader_workers, pin_memory=device.type == "cuda")
-        description = f"joint training, pass {number + 1} of {options.passes}"
-        losses = train_pass(network, optimizer, show_progress(loader, description=description), device)
+        for group in groups:
+            purpose = f"pass {number}" + (f" for {group[0].task}" if specification.separate else "")
+            batches = EpochBatches(
+                group,
+                batch_size=options.batch_size,
+                augmentation=read_augmentation(options),
+                order_seed=derive_seed(options.seed, 0, f"order of {purpose}"),
+                augmentation_seed=derive_seed(options.seed, 0, f"augmentation of {purpose}"),
+            )
+            loader = batches.load(options.loader_workers, pin_memory=device.type == "cuda")
+            description = f"{kind} training, pass {number + 1} of {options.passes}"
+            losses = train_pass(network, optimizer, show_progress(loader, description=description), device)
+            task_losses |= losses.tasks
+    n_samples = sum(len(split.labels) for split in splits)
     save_checkpoint(
         options,
         network,
@@ -84,13 +93,13 @@ def main(argv: list[str] | None = None) -> None:
         ),
         epoch=0,
         dataset=None,
-        losses=losses,
-        distilled=[],
-        n_samples=batches.n_samples,
+        losses=PassLosses(task_losses, {}, None),
+        labels=dict.fromkeys(task_losses, "given"),
+        n_samples=n_samples,
         seconds=stopwatch.seconds,
     )
-    summary = ", ".join(f"{task} {loss.cross_entropy:.3f}" for task, loss in losses.items())
-    print(f"epoch   0  joint training on {batches.n_samples} samples: loss {summary}  ({stopwatch.seconds:.1f} s)")
+    summary = ", ".join(f"{task} {loss.cross_entropy:.3f}" for task, loss in task_losses.items())
+    print(f"epoch   0  {kind} training on {n_samples} samples: loss {summary}  ({stopwatch.seconds:.1f} s)")
 
 
 if __name__ == "__main__":

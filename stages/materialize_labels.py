@@ -4,13 +4,33 @@ Tables of criteria that the method does not use are left out.
 """
 
 import json
+from dataclasses import replace
 
 import numpy as np
 
 from stages.command import run_stage, stage_parser
-from stages.core.contracts import DENSITY, FEATURES, LABELS, RESPONSIBILITIES, TRANSPORT, WEIGHTS
-from stages.core.selection import Selection, interpolate_labels, soften_labels, weigh_samples
+from stages.core.contracts import (
+    DENSITY,
+    DISCREPANCY,
+    FEATURES,
+    LABELS,
+    REFINEMENT,
+    RESPONSIBILITIES,
+    TRANSPORT,
+    WEIGHTS,
+)
+from stages.core.selection import (
+    INTERPOLATIONS,
+    Selection,
+    interpolate_labels,
+    soften_labels,
+    threshold_weights,
+    weigh_samples,
+)
 from stages.storage.tables import Provenance, Table, read_table, write_table
+
+DISTANCES = {"emd": "transport_distance", "mean": "mean_distance", "mmd": "kernel_discrepancy"}
+"""Column of the distance of every cluster, by the name that methods give it."""
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -19,7 +39,10 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--features", required=True, metavar="PARQUET", help="soft labels of the unlabeled dataset")
     parser.add_argument("--density", metavar="PARQUET", help="local densities, for the criterion density")
     parser.add_argument("--responsibilities", metavar="PARQUET", help="for the criterion distribution")
-    parser.add_argument("--transport", metavar="PARQUET", help="for the criterion distribution")
+    parser.add_argument("--transport", metavar="PARQUET", help="for the criterion distribution by EMD or mean")
+    parser.add_argument("--discrepancy", metavar="PARQUET", help="for the criterion distribution by MMD")
+    parser.add_argument("--refinement", metavar="PARQUET", help="refined pseudo labels")
+    parser.add_argument("--distance", choices=tuple(DISTANCES), default="emd", help="of a cluster from a domain")
     parser.add_argument(
         "--selection",
         type=json.loads,
@@ -28,6 +51,8 @@ def main(argv: list[str] | None = None) -> None:
         help="list of criteria, or a constant weight",
     )
     parser.add_argument("--temperature", type=float, default=2, help="T of the soft labels")
+    parser.add_argument("--interpolation", choices=INTERPOLATIONS, default="soft", help="by w, or by 0 and 1")
+    parser.add_argument("--quantile", type=float, default=0.5, help="of w, at which threshold selection begins")
     parser.add_argument("--output-weights", required=True, metavar="PARQUET", help="every weight of every sample")
     parser.add_argument("--output-labels", required=True, metavar="PARQUET", help="soft, pseudo and training labels")
     options = parser.parse_args(argv)
@@ -37,21 +62,32 @@ def main(argv: list[str] | None = None) -> None:
     soft_labels = features[f"soft_label_{options.task}"]
     density = read_aligned(options.density, DENSITY, features)
     responsibilities = read_aligned(options.responsibilities, RESPONSIBILITIES, features)
-    transport = read_table(options.transport, TRANSPORT) if options.transport else None
+    refinement = read_aligned(options.refinement, REFINEMENT, features)
+    by_kernel = options.distance == "mmd"
+    path_distances = options.discrepancy if by_kernel else options.transport
+    distances = read_table(path_distances, DISCREPANCY if by_kernel else TRANSPORT) if path_distances else None
     selection = weigh_samples(
         soft_labels,
         criteria=options.selection,
+        pseudo_labels=refinement and refinement["refined_label"],
         density_weights=density and density["density_weight"],
         responsibilities=responsibilities and responsibilities["responsibilities"],
-        transport_distances=transport and transport["transport_distance"],
-        decay=transport and transport.metadata["decay"],
+        transport_distances=distances and distances[DISTANCES[options.distance]],
+        decay=distances and distances.metadata["decay"],
     )
+    if options.interpolation == "threshold":
+        selected = threshold_weights(selection.selection_weights, options.quantile)
+        selection = replace(selection, selection_weights=selected)
     softened = soften_labels(soft_labels, options.temperature)
     training_labels = interpolate_labels(softened, selection.pseudo_labels, selection.selection_weights)
-    inputs = [options.features, options.density, options.responsibilities, options.transport]
+    inputs = [options.features, options.density, options.responsibilities, path_distances, options.refinement]
+    parameters = {name: getattr(options, name) for name in ("task", "selection", "distance", "temperature")}
+    parameters["interpolation"] = options.interpolation
+    if options.interpolation == "threshold":
+        parameters["quantile"] = options.quantile
     provenance = Provenance(
         "materialize_labels",
-        {"task": options.task, "selection": options.selection, "temperature": options.temperature},
+        parameters,
         [path for path in inputs if path],
     )
     write_table(

@@ -1,10 +1,11 @@
-"""Train one alternating epoch on one dataset (equations 5 and 9).
+"""Train one epoch: on one dataset (equations 5 and 9) or on a share of all of them mixed.
 
-The dataset's own task learns from its given labels, every other task from the label vectors that
-were materialized for it. The optimizer goes on from the checkpoint.
+A dataset's own task learns from its given labels, the other tasks from the label vectors that were
+materialized for it, where the method has any. The optimizer goes on from the checkpoint.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 
 import numpy as np
 
@@ -12,87 +13,162 @@ from stages.command import run_stage, show_progress, stage_parser
 from stages.core.adam import Adam
 from stages.core.batches import EpochBatches, TrainingSet, one_hot
 from stages.core.contracts import LABELS
+from stages.core.network import add_label_transfer
+from stages.core.regularization import Regularization
+from stages.core.schedule import SCHEDULES
 from stages.core.seeds import derive_seed
 from stages.core.training import choose_device, place_network, prepare_torch, train_pass
-from stages.options import Stopwatch, add_training_options, read_augmentation, training_parameters
+from stages.options import (
+    Stopwatch,
+    add_split_options,
+    add_training_options,
+    open_splits,
+    read_augmentation,
+    training_parameters,
+)
 from stages.storage.checkpoints import load_network, load_optimizer, save_checkpoint
-from stages.storage.datasets import PreparedSplit, open_split
+from stages.storage.datasets import PreparedSplit
 from stages.storage.tables import Provenance, read_table
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = stage_parser(__doc__)
-    parser.add_argument("--table", required=True, metavar="PARQUET", help="manifest of the dataset to train on")
-    parser.add_argument("--images", required=True, metavar="NPY", help="its images")
+    parser.add_argument("--schedule", choices=SCHEDULES, default="alternating", help="of the method")
+    add_split_options(parser)
     parser.add_argument("--network", required=True, metavar="SAFETENSORS", help="weights to go on from")
     parser.add_argument("--optimizer", required=True, metavar="SAFETENSORS", help="Adam's state to go on from")
     parser.add_argument("--labels", nargs="*", default=[], metavar="TASK=PARQUET", help="labels of the other tasks")
     parser.add_argument("--epoch", type=int, required=True, help="number of this epoch, from 1")
+    parser.add_argument("--label-transfer", choices=("True", "False"), default="False", help="train such networks too")
+    parser.add_argument("--laplacian", type=float, default=0, help="weight of the batch graph's roughness")
+    parser.add_argument("--l21", type=float, default=0, help="weight of the classifiers' l2,1 norms")
+    parser.add_argument(
+        "--joint-nuclear", type=float, default=0, help="weight of the stacked classifiers' nuclear norm"
+    )
+    parser.add_argument("--task-nuclear", type=float, default=0, help="weight of the classifiers' nuclear norms")
+    parser.add_argument("--neighbors", type=int, default=5, help="of a sample in the batch graph")
     add_training_options(parser)
     options = parser.parse_args(argv)
     stopwatch = Stopwatch()
-    split = open_split(options.table, options.images)
-    path_labels = dict(entry.split("=", 1) for entry in options.labels)
+    splits = open_splits(options)
+    regularization = Regularization(
+        laplacian=options.laplacian,
+        l21=options.l21,
+        joint_nuclear=options.joint_nuclear,
+        task_nuclear=options.task_nuclear,
+        n_neighbors=options.neighbors,
+    )
     prepare_torch(options.threads, derive_seed(options.seed, options.epoch, "training"))
     device = choose_device(options.device)
-    network = place_network(load_network(options.network, [split]), device)
+    network = load_network(options.network, splits)
+    known = set(dict(network.named_parameters()))
+    if options.label_transfer == "True" and not network.specification.label_transfer:
+        network = add_label_transfer(network)
+    network = place_network(network, device)
     optimizer = Adam(network, options.learning_rate)
-    load_optimizer(options.optimizer, optimizer)
+    load_optimizer(options.optimizer, optimizer, fresh=set(optimizer.state) - known)
     classes = network.specification.classes
-    if set(path_labels) != set(classes) - {split.task}:
-        raise ValueError(
-            f"--labels must name all tasks but the dataset's own, {sorted(set(classes) - {split.task})}, "
-            f"not {sorted(path_labels)}"
+    path_labels = [tuple(entry.split("=", 1)) for entry in options.labels]
+    if options.schedule == "alternating":
+        check_tasks([task for task, _ in path_labels], splits[0].task, classes)
+    labels = read_labels(path_labels, splits, classes)
+    training_sets = [
+        TrainingSet(
+            split.images,
+            split.sample_ids,
+            {split.task: one_hot(split.labels, len(split.classes)), **labels[split.name]},
+            split.task,
         )
-    targets = {split.task: one_hot(split.labels, len(split.classes))}
-    for task, path in path_labels.items():
-        targets[task] = read_labels(path, split, classes[task])
+        for split in splits
+    ]
+    # With K datasets an epoch is a K-th of a pass, so that K epochs see every sample once whatever
+    # the schedule.
+    place = (options.epoch - 1) % len(splits)
     batches = EpochBatches(
-        [TrainingSet(split.images, split.sample_ids, targets)],
+        training_sets,
         batch_size=options.batch_size,
         augmentation=read_augmentation(options),
-        order_seed=derive_seed(options.seed, options.epoch, "order"),
-        augmentation_seed=derive_seed(options.seed, options.epoch, "augmentation"),
+        order_seed=derive_seed(options.seed, options.epoch - place, "order"),
+        augmentation_seed=derive_seed(options.seed, options.epoch - place, "augmentation"),
+        share=(place, len(splits)),
     )
     loader = batches.load(options.loader_workers, pin_memory=device.type == "cuda")
-    losses = train_pass(network, optimizer, show_progress(loader, description=f"epoch {options.epoch}"), device)
+    progress = show_progress(loader, description=f"epoch {options.epoch}")
+    losses = train_pass(network, optimizer, progress, device, regularization)
+    given = {split.task for split in splits}
+    materialized = {task for targets in labels.values() for task in targets}
+    kinds = {
+        task: "both" if task in given & materialized else "given" if task in given else "materialized"
+        for task in losses.tasks
+    }
     save_checkpoint(
         options,
         network,
         optimizer,
         provenance=Provenance(
             "train_epoch",
-            {"epoch": options.epoch, **training_parameters(options)},
-            [options.table, options.network, options.optimizer, *path_labels.values()],
+            {
+                "epoch": options.epoch,
+                "schedule": options.schedule,
+                "regularization": asdict(regularization),
+                **training_parameters(options),
+            },
+            [*options.tables, options.network, options.optimizer, *(path for _, path in path_labels)],
         ),
         epoch=options.epoch,
-        dataset=split.name,
+        dataset=splits[0].name if len(splits) == 1 else None,
         losses=losses,
-        distilled=list(path_labels),
+        labels=kinds,
         n_samples=batches.n_samples,
         seconds=stopwatch.seconds,
     )
     summary = ", ".join(
-        f"{task} {loss.cross_entropy:.3f}" + (f" (distilled, KL {loss.divergence:.3f})" if task in path_labels else "")
-        for task, loss in losses.items()
+        f"{task} {loss.cross_entropy:.3f}"
+        + (f" (distilled, KL {loss.divergence:.3f})" if kinds[task] != "given" else "")
+        for task, loss in losses.tasks.items()
     )
-    print(
-        f"epoch {options.epoch:3d}  {split.name}, {batches.n_samples} samples: {summary}  ({stopwatch.seconds:.1f} s)"
-    )
+    trained = splits[0].name if len(splits) == 1 else "mixed"
+    print(f"epoch {options.epoch:3d}  {trained}, {batches.n_samples} samples: {summary}  ({stopwatch.seconds:.1f} s)")
 
 
-def read_labels(path: str, split: PreparedSplit, classes: Sequence[str]) -> np.ndarray:
-    """Training labels of one task for the split's samples, float32 (n, C).
+def read_labels(
+    entries: Sequence[tuple[str, str]], splits: Sequence[PreparedSplit], classes: Mapping[str, Sequence[str]]
+) -> dict[str, dict[str, np.ndarray]]:
+    """Materialized labels by dataset and task, float32 (n, C).
+
+    Args:
+        entries: task and path of every table; the table says which dataset it is for.
+        splits: the datasets of the epoch.
+        classes: of the network, by task.
 
     Raises:
-        ValueError: they are for other samples or for other classes.
+        ValueError: a table is for other samples or for other classes.
     """
-    table = read_table(path, LABELS, ["sample_id", "training_label"])
-    if table.metadata["dataset"] != split.name or not np.array_equal(table["sample_id"], split.sample_ids):
-        raise ValueError(f"{path}: its samples are not those of {split.path_table}; delete it and run snakemake again")
-    if table.metadata["classes"] != list(classes):
-        raise ValueError(f"{path}: has the classes {table.metadata['classes']}, the network's task {list(classes)}")
-    return table["training_label"]
+    by_name = {split.name: split for split in splits}
+    labels: dict[str, dict[str, np.ndarray]] = {name: {} for name in by_name}
+    for task, path in entries:
+        table = read_table(path, LABELS, ["sample_id", "training_label"])
+        split = by_name.get(table.metadata["dataset"])
+        if split is None or not np.array_equal(table["sample_id"], split.sample_ids):
+            tables = ", ".join(one.path_table for one in splits)
+            raise ValueError(f"{path}: its samples are not those of {tables}; delete it and run snakemake again")
+        if table.metadata["classes"] != list(classes.get(task, [])):
+            known = list(classes.get(task, []))
+            raise ValueError(f"{path}: has the classes {table.metadata['classes']}, the network's task {known}")
+        labels[split.name][task] = table["training_label"]
+    return labels
+
+
+def check_tasks(tasks: Sequence[str], own: str, classes: Mapping[str, Sequence[str]]) -> None:
+    """Whether an alternating epoch has labels for all tasks but the dataset's own.
+
+    Raises:
+        ValueError: it has not.
+    """
+    if set(tasks) != set(classes) - {own}:
+        raise ValueError(
+            f"--labels must name all tasks but the dataset's own, {sorted(set(classes) - {own})}, not {sorted(tasks)}"
+        )
 
 
 if __name__ == "__main__":

@@ -21,10 +21,13 @@ CONTRACTS = {
     "**/mixture/*.parquet": contracts.MIXTURE,
     "**/responsibilities.parquet": contracts.RESPONSIBILITIES,
     "**/transport.parquet": contracts.TRANSPORT,
+    "**/discrepancy.parquet": contracts.DISCREPANCY,
+    "**/refinement.parquet": contracts.REFINEMENT,
     "**/weights.parquet": contracts.WEIGHTS,
     "**/labels.parquet": contracts.LABELS,
     "**/audit.parquet": contracts.AUDIT,
     "**/metrics.parquet": contracts.METRICS,
+    "comparison.parquet": contracts.COMPARISON,
 }
 CARDS = ("**/checkpoint.json", "**/metrics.json")
 

@@ -4,7 +4,12 @@ import numpy as np
 
 from stages.command import run_stage, stage_parser
 from stages.core.contracts import MIXTURE, TRANSPORT
-from stages.core.transport import GROUND_DISTANCES, measure_component_distances, solve_transport
+from stages.core.transport import (
+    GROUND_DISTANCES,
+    measure_component_distances,
+    measure_mean_distances,
+    solve_transport,
+)
 from stages.storage.tables import Provenance, read_table, write_table
 
 
@@ -33,6 +38,9 @@ def main(argv: list[str] | None = None) -> None:
             "flow": flows,
             "component_distance": distances,
             "transport_distance": transport_distances,
+            "mean_distance": measure_mean_distances(
+                unlabeled["mean"], labeled["mean"], labeled["mixing_weight"], options.ground_distance
+            ),
         },
         metadata=parameters,
         provenance=Provenance("weigh_distribution", parameters, [options.unlabeled, options.labeled]),

@@ -163,7 +163,7 @@ class Run:
         split, files = getattr(self, trained), self.checkpoint(previous)
         main(
             [
-                *("--table", str(split.table), "--images", str(split.images)),
+                *("--tables", str(split.table), "--images", str(split.images)),
                 *("--network", str(files["network"]), "--optimizer", str(files["optimizer"])),
                 *("--labels", *(f"{task}={path}" for task, path in labels.items()), "--epoch", str(epoch)),
                 *("--batch-size", "8", "--learning-rate", "0.003", "--threads", "1", "--device", "cpu"),

@@ -21,12 +21,14 @@ class Batch:
         targets: label vectors by task, float32 (B_k, C^k).
         members: for tasks that only some samples have labels for, their positions in the batch,
             int64 (B_k,); a task that is absent here is trained on the whole batch.
+        given: which of a task's label vectors are the dataset's own labels, bool (B_k,).
         sample_ids: which samples these are, for messages, int64 (B,).
     """
 
     images: Tensor
     targets: dict[str, Tensor]
     members: dict[str, Tensor]
+    given: dict[str, Tensor]
     sample_ids: np.ndarray
 
     def pin_memory(self) -> "Batch":
@@ -35,6 +37,7 @@ class Batch:
             self.images.pin_memory(),
             {task: labels.pin_memory() for task, labels in self.targets.items()},
             {task: rows.pin_memory() for task, rows in self.members.items()},
+            {task: own.pin_memory() for task, own in self.given.items()},
             self.sample_ids,
         )
 
@@ -47,11 +50,13 @@ class TrainingSet:
         images: uint8 (n, H, W, C), usually a memory map.
         sample_ids: int64 (n,).
         targets: label vectors by task, float32 (n, C^k).
+        task: the one among them whose labels are the dataset's own.
     """
 
     images: np.ndarray
     sample_ids: np.ndarray
     targets: Mapping[str, np.ndarray]
+    task: str
 
 
 class EpochBatches(Dataset):
@@ -66,6 +71,7 @@ class EpochBatches(Dataset):
         augmentation: changes to the images.
         order_seed: seed of the order of the samples.
         augmentation_seed: seed of the changes.
+        share: (i, n) for the i-th of n equal shares of the pass, from 0.
     """
 
     def __init__(
@@ -76,6 +82,7 @@ class EpochBatches(Dataset):
         augmentation: Augmentation,
         order_seed: int,
         augmentation_seed: int,
+        share: tuple[int, int] = (0, 1),
     ) -> None:
         self._sets = list(training_sets)
         self._batch_size = batch_size
@@ -84,12 +91,14 @@ class EpochBatches(Dataset):
         parts = np.repeat(np.arange(len(sizes)), sizes)
         rows = np.concatenate([np.arange(size) for size in sizes])
         order = np.random.default_rng(order_seed).permutation(len(rows))
-        self._parts, self._rows = parts[order], rows[order]
-        self._changes = augmentation.draw(len(rows), augmentation_seed) if augmentation.active else None
+        index, n_shares = share
+        span = slice(index * len(rows) // n_shares, (index + 1) * len(rows) // n_shares)
+        self._parts, self._rows = parts[order[span]], rows[order[span]]
+        self._changes = augmentation.draw(len(rows), augmentation_seed)[span] if augmentation.active else None
 
     @property
     def n_samples(self) -> int:
-        """Samples in one pass."""
+        """Samples in the pass, or in the share of it."""
         return len(self._rows)
 
     def load(self, n_workers: int, *, pin_memory: bool) -> DataLoader:
@@ -111,22 +120,33 @@ class EpochBatches(Dataset):
         first = self._sets[0]
         images = np.empty((len(rows), *first.images.shape[1:]), dtype=np.uint8)
         sample_ids = np.empty(len(rows), dtype=np.int64)
-        targets: dict[str, Tensor] = {}
-        members: dict[str, Tensor] = {}
+        targets: dict[str, list[np.ndarray]] = {}
+        members: dict[str, list[np.ndarray]] = {}
+        given: dict[str, list[np.ndarray]] = {}
         for number_of_part in np.unique(parts):
             part = self._sets[number_of_part]
             here = np.flatnonzero(parts == number_of_part)
             images[here] = part.images[rows[here]]
             sample_ids[here] = part.sample_ids[rows[here]]
             for task, labels in part.targets.items():
-                targets[task] = torch.from_numpy(np.ascontiguousarray(labels[rows[here]], dtype=np.float32))
-                if len(self._sets) > 1:
-                    members[task] = torch.from_numpy(here)
+                targets.setdefault(task, []).append(labels[rows[here]])
+                members.setdefault(task, []).append(here)
+                given.setdefault(task, []).append(np.full(len(here), task == part.task))
         tensor = torch.from_numpy(images).permute(0, 3, 1, 2)
         if self._changes is not None:
             tensor = augment_images(tensor, self._changes[span], self._augmentation)
             tensor = tensor.contiguous(memory_format=torch.channels_last)
-        return Batch(tensor, targets, members, sample_ids)
+        return Batch(
+            tensor,
+            {task: _join(labels, np.float32) for task, labels in targets.items()},
+            {task: _join(places, np.int64) for task, places in members.items()} if len(self._sets) > 1 else {},
+            {task: _join(own, np.bool_) for task, own in given.items()},
+            sample_ids,
+        )
+
+
+def _join(pieces: Sequence[np.ndarray], dtype: type) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(np.concatenate(pieces), dtype=dtype))
 
 
 def one_hot(labels: np.ndarray, n_classes: int) -> np.ndarray:

@@ -204,9 +204,31 @@ TRANSPORT = Contract(
         Column("flow", "float64_list", "h, optimal flow to every labeled component", 0, 1, sums_to_one=True),
         Column("component_distance", "float64_list", "d^M, distance to every labeled component", minimum=0),
         Column("transport_distance", "float64", "d^E, earth mover's distance to the labeled domain", minimum=0),
+        Column("mean_distance", "float64", "distance to the mean of the labeled domain", minimum=0),
     ),
     metadata=("ground_distance", "decay"),
     key="component",
+)
+
+DISCREPANCY = Contract(
+    "discrepancy",
+    (
+        Column("component", "int32", "component of the unlabeled domain", minimum=0),
+        Column("kernel_discrepancy", "float64", "MMD^2, kernel discrepancy from the labeled domain", minimum=0),
+    ),
+    metadata=("bandwidth", "decay"),
+    key="component",
+)
+
+REFINEMENT = Contract(
+    "refinement",
+    (
+        _SAMPLE_ID,
+        _PSEUDO_LABEL,
+        Column("refined_label", "int32", "class index of the largest refined probability", minimum=0),
+        Column("refined_probability", "float32_list", "q, mean field of the random field", 0, 1, sums_to_one=True),
+    ),
+    metadata=("dataset", "classes", "strength", "n_neighbors", "iterations", "converged"),
 )
 
 WEIGHTS = Contract(
@@ -266,5 +288,23 @@ METRICS = Contract(
         Column("n_samples", "int64", "samples evaluated", minimum=1),
         Column("trained_dataset", "string", "dataset of the epoch; null for joint training", nullable=True),
     ),
+    key=None,
+)
+
+COMPARISON = Contract(
+    "comparison",
+    (
+        Column("method", "string", "row of workflow/methods.yaml"),
+        Column("task", "string", "task that was evaluated"),
+        Column("seed", "int64", "seed of the run", minimum=0),
+        Column("split", "string", "split that was evaluated"),
+        Column("epoch", "string", "last, validation (chosen by it) or mean_of_last"),
+        Column("first_epoch", "int32", "first of the epochs that were averaged", minimum=0),
+        Column("last_epoch", "int32", "last of the epochs that were averaged", minimum=0),
+        _probability("accuracy", "share of correct predictions"),
+        _probability("macro_f1", "mean of the per-class F1 scores"),
+        Column("seconds_per_epoch", "float64", "job seconds of the run's epochs; null if unknown", 0, nullable=True),
+    ),
+    metadata=("experiment", "reference", "last_epochs", "paper_names"),
     key=None,
 )

@@ -18,7 +18,7 @@ def estimate_disk(
     n_components: int,
     n_epochs: int,
     n_seeds: int,
-    criteria: Sequence[Sequence[str] | float],
+    criteria: Sequence[Sequence[str] | float | None],
     keep_features: bool,
 ) -> dict[str, int]:
     """Bytes by kind of artifact.
@@ -32,7 +32,7 @@ def estimate_disk(
         n_components: of each mixture.
         n_epochs: alternating epochs.
         n_seeds: runs of every method.
-        criteria: each method's selection: a list of criteria or a constant.
+        criteria: each method's selection: a list of criteria or a constant, None where it makes no labels.
         keep_features: whether features and responsibilities stay; else two epochs' worth do.
     """
     height, width, channels = image_shape
@@ -43,7 +43,7 @@ def estimate_disk(
         per_epoch, all_features = [], 0
         for position, (trained, splits) in enumerate(n_samples.items()):
             others = [dataset for dataset in n_samples if dataset != trained]
-            n_rows = splits["train"]
+            n_rows = 0 if selection is None else splits["train"]
             feature_bytes = n_rows * sum(4 * head_features + 4 * n_classes[other] + 8 for other in others)
             if "distribution" in names:
                 feature_bytes += sum(

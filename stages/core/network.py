@@ -4,13 +4,15 @@ Section 5.2: the convolutional layers of VGG are shared, fully connected layers 
 and a cross-stitch layer (Misra et al., 2016) sits between the heads.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from stages.core.backbones import build_backbone, describe_backbone
+from stages.core.label_transfer import LabelTransfer
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,9 @@ class NetworkSpecification:
         cross_stitch_identity: initial weight of a head's own layer in the cross-stitch unit.
         mean: subtracted from pixel values in [0, 1], one number per channel.
         std: by which the difference is divided, one number per channel.
+        separate: whether every task has convolutional layers of its own and no cross-stitch unit
+            joins the heads: K single-task networks in one file.
+        label_transfer: whether every task has a label transfer network.
     """
 
     backbone: str
@@ -34,6 +39,8 @@ class NetworkSpecification:
     cross_stitch_identity: float
     mean: Sequence[float]
     std: Sequence[float]
+    separate: bool = False
+    label_transfer: bool = False
 
     @property
     def tasks(self) -> list[str]:
@@ -60,38 +67,84 @@ class MultiTaskNetwork(nn.Module):
                 raise ValueError(f"images.{name} has {len(values)} values for {n_channels} channels; give one for each")
         self.specification = specification
         _, n_values = describe_backbone(specification.backbone, specification.image_shape)
-        self.backbone = build_backbone(specification.backbone, specification.image_shape, pretrained)
         tasks = specification.tasks
+        build = partial(build_backbone, specification.backbone, specification.image_shape, pretrained)
+        if specification.separate:
+            self.backbones = nn.ModuleDict({name_module(task): build() for task in tasks})
+        else:
+            self.backbone = build()
         self.heads = nn.ModuleDict(
             {name_module(task): nn.Linear(n_values, specification.head_features) for task in tasks}
         )
-        self.cross_stitch = nn.Parameter(_near_identity(len(tasks), specification.cross_stitch_identity))
+        if not specification.separate:
+            self.cross_stitch = nn.Parameter(_near_identity(len(tasks), specification.cross_stitch_identity))
         self.classifiers = nn.ModuleDict(
             {
                 name_module(task): nn.Linear(specification.head_features, len(specification.classes[task]))
                 for task in tasks
             }
         )
+        if specification.label_transfer:
+            n_classes = {task: len(names) for task, names in specification.classes.items()}
+            self.transfers = nn.ModuleDict(
+                {
+                    name_module(task): LabelTransfer(specification.head_features, len(tasks) - 1, n_classes[task])
+                    for task in tasks
+                }
+            )
         shape = (1, n_channels, 1, 1)
         self.register_buffer("pixel_mean", torch.tensor(specification.mean).reshape(shape) * 255, persistent=False)
         self.register_buffer("pixel_std", torch.tensor(specification.std).reshape(shape) * 255, persistent=False)
 
-    def extract(self, images: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Features and class scores of every task.
+    def extract(
+        self, images: Tensor, tasks: Collection[str] | None = None
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Features and class scores.
 
         Args:
             images: (B, C, H, W) pixel values from 0 to 255, of any type.
+            tasks: those wanted; None for all.
 
         Returns:
             f by task, shape (B, d), and the scores before the softmax by task, shape (B, C^task).
         """
+        wanted = [task for task in self.specification.tasks if tasks is None or task in tasks]
         normalised = (images.to(self.pixel_mean.dtype) - self.pixel_mean) / self.pixel_std
-        shared = self.backbone(normalised).flatten(1)
-        stacked = torch.stack([head(shared) for head in self.heads.values()])
-        mixed = torch.relu(torch.einsum("kj,jbd->kbd", self.cross_stitch.to(stacked.dtype), stacked))
-        features = dict(zip(self.specification.tasks, mixed, strict=True))
-        scores = {task: self.classifiers[name_module(task)](values) for task, values in features.items()}
-        return features, scores
+        if self.specification.separate:
+            features = {task: self._extract_alone(normalised, name_module(task)) for task in wanted}
+        else:
+            shared = self.backbone(normalised).flatten(1)
+            stacked = torch.stack([head(shared) for head in self.heads.values()])
+            mixed = torch.relu(torch.einsum("kj,jbd->kbd", self.cross_stitch.to(stacked.dtype), stacked))
+            features = dict(zip(self.specification.tasks, mixed, strict=True))
+        scores = {task: self.classifiers[name_module(task)](features[task]) for task in wanted}
+        return {task: features[task] for task in wanted}, scores
+
+    def _extract_alone(self, normalised: Tensor, name: str) -> Tensor:
+        return torch.relu(self.heads[name](self.backbones[name](normalised).flatten(1)))
+
+    def transfer_labels(self, features: dict[str, Tensor], scores: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Class scores (B, C^task) of every task from what the other tasks' scores say (LEL-LTN).
+
+        The label transfer networks read the rest of the network and never train it.
+
+        Args:
+            features: f of every task, as `extract` returns them.
+            scores: of every task.
+        """
+        tasks = self.specification.tasks
+        summaries = {}
+        for task in tasks:
+            classifier = self.classifiers[name_module(task)]
+            # The bias is the embedding's value along a feature that is always 1.
+            embeddings = torch.cat([classifier.weight, classifier.bias[:, None]], dim=1).detach().float()
+            summaries[task] = torch.softmax(scores[task].detach().float(), dim=1) @ embeddings
+        return {
+            task: self.transfers[name_module(task)](
+                features[task].detach().float(), [summaries[other] for other in tasks if other != task]
+            )
+            for task in tasks
+        }
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Class scores (B, C^task) of every task for images (B, C, H, W) in 0 to 255."""
@@ -101,6 +154,13 @@ class MultiTaskNetwork(nn.Module):
 def name_module(task: str) -> str:
     """The name of a task's layers: `type` or `train` alone would be taken for a module's attribute."""
     return f"task_{task}"
+
+
+def add_label_transfer(network: MultiTaskNetwork) -> MultiTaskNetwork:
+    """The same network with label transfer networks that have learned nothing yet."""
+    extended = MultiTaskNetwork(replace(network.specification, label_transfer=True))
+    extended.load_state_dict(network.state_dict(), strict=False)
+    return extended
 
 
 def _near_identity(n_tasks: int, identity: float) -> Tensor:

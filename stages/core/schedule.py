@@ -1,6 +1,9 @@
-"""Which dataset an epoch trains on, and which tables a method needs for it."""
+"""Which datasets an epoch trains on, and for which tasks they lack labels."""
 
 from collections.abc import Mapping, Sequence
+
+SCHEDULES = ("alternating", "mixed", "single")
+"""One dataset per epoch for all tasks; all of them in mixed batches; one per epoch for its own task only."""
 
 
 def trained_dataset(epoch: int, datasets: Sequence[str]) -> str:

@@ -7,6 +7,8 @@ import numpy as np
 
 CRITERIA = ("confidence", "density", "distribution")
 """The three weights a method may multiply: w^c, w^d and w^g."""
+INTERPOLATIONS = ("soft", "threshold")
+"""Whether w itself interpolates the labels, or 0 and 1 on either side of a quantile of w."""
 
 
 @dataclass(frozen=True)
@@ -14,7 +16,7 @@ class Selection:
     """Every weight of every sample, shape (n,) each, float64; None where it was not computed.
 
     Attributes:
-        pseudo_labels: class index of the largest soft label, int32.
+        pseudo_labels: class index of the largest soft label, or the refined one, int32.
         confidence_weights: w^c.
         density_weights: w^d.
         confident_weights: w^s = w^c w^d.
@@ -36,6 +38,7 @@ def weigh_samples(
     soft_labels: np.ndarray,
     *,
     criteria: Sequence[str] | float,
+    pseudo_labels: np.ndarray | None = None,
     density_weights: np.ndarray | None = None,
     responsibilities: np.ndarray | None = None,
     transport_distances: np.ndarray | None = None,
@@ -50,16 +53,20 @@ def weigh_samples(
     Args:
         soft_labels: ỹ, shape (n, C), rows sum to 1.
         criteria: which of `CRITERIA` to multiply, or a constant weight from 0 to 1.
+        pseudo_labels: class indices, shape (n,), where something better is known than the largest
+            soft label (lowest index on ties).
         density_weights: w^d, shape (n,), above 0; needed by `density`.
         responsibilities: γ, shape (n, C_u); needed by `distribution`.
-        transport_distances: d^E, shape (C_u,); needed by `distribution`.
+        transport_distances: d^E, or another distance of each cluster from the labeled domain,
+            shape (C_u,); needed by `distribution`.
         decay: λ, per unit of distance; needed by `distribution`.
 
     Raises:
         ValueError: a criterion is unknown or its ingredients are missing.
     """
     soft_labels = np.asarray(soft_labels, dtype=np.float64)
-    pseudo_labels = soft_labels.argmax(axis=1).astype(np.int32)
+    if pseudo_labels is None:
+        pseudo_labels = soft_labels.argmax(axis=1).astype(np.int32)
     confidence = soft_labels.max(axis=1)
     distances = distribution = None
     if responsibilities is not None and transport_distances is not None and decay is not None:
@@ -88,6 +95,19 @@ def weigh_samples(
 def normalise_weights(log_weights: np.ndarray) -> np.ndarray:
     """exp(log w) over its maximum, shape (n,); the largest is exactly 1, whatever the scale."""
     return np.exp(log_weights - log_weights.max())
+
+
+def threshold_weights(selection_weights: np.ndarray, quantile: float) -> np.ndarray:
+    """1 for the samples whose weight reaches a quantile of all weights, 0 for the others.
+
+    Hard selection, as pseudo labelling usually has it: the best keep their pseudo labels, the
+    others their soft labels.
+
+    Args:
+        selection_weights: w, shape (n,).
+        quantile: share of the samples to leave out, from 0 (none) to 1 (all but the best).
+    """
+    return (selection_weights >= np.quantile(selection_weights, quantile, method="higher")).astype(np.float64)
 
 
 def soften_labels(soft_labels: np.ndarray, temperature: float) -> np.ndarray:

@@ -76,9 +76,21 @@ def check_experiment(settings: Mapping[str, Any], methods: Mapping[str, Any], so
     Raises:
         SettingsError: a method is unknown, or the datasets are not labelled for different tasks.
     """
-    for method in settings["methods"]:
-        if method not in methods:
-            raise SettingsError(f"{source}: methods: unknown method '{method}'{suggest(method, methods)}")
+    comparison = settings["comparison"]
+    named = {
+        "methods": settings["methods"],
+        "comparison.methods": comparison["methods"] or [],
+        "comparison.reference": [comparison["reference"]],
+    }
+    for key, names in named.items():
+        for method in names:
+            if method not in methods:
+                raise SettingsError(f"{source}: {key}: unknown method '{method}'{suggest(method, methods)}")
+    if comparison["methods"] and comparison["reference"] not in comparison["methods"]:
+        raise SettingsError(
+            f"{source}: comparison.methods: lacks the reference '{comparison['reference']}'; "
+            "add it or choose another comparison.reference"
+        )
     tasks = [dataset["task"] for dataset in settings["datasets"].values()]
     if len(set(tasks)) < len(tasks):
         twice = next(task for task in tasks if tasks.count(task) > 1)
@@ -95,6 +107,34 @@ def check_experiment(settings: Mapping[str, Any], methods: Mapping[str, Any], so
             raise SettingsError(
                 f"{source}: images.{key}: has {len(settings['images'][key])} values, but images.channels is {channels}"
             )
+
+
+def check_methods(methods: Mapping[str, Mapping[str, Any]], source: str) -> None:
+    """What a schema cannot say of methods: settings that their schedule has no use for.
+
+    Args:
+        methods: rows of workflow/methods.yaml, checked by `check_settings`.
+        source: file to name in messages.
+
+    Raises:
+        SettingsError: an alternating method has no selection, or another one has one.
+    """
+    needs_selection = ("distance", "temperature", "interpolation", "quantile", "refinement")
+    for name, row in methods.items():
+        schedule = row["schedule"]
+        if schedule == "alternating" and "selection" not in row:
+            raise SettingsError(f"{source}: {name}.selection: is missing; an alternating method needs label vectors")
+        if schedule != "alternating":
+            for key in ("selection", *needs_selection):
+                if key in row:
+                    raise SettingsError(
+                        f"{source}: {name}.{key}: a {schedule} method has no use for it; remove it or set "
+                        "schedule to alternating"
+                    )
+        if schedule != "mixed" and "label_transfer" in row:
+            raise SettingsError(f"{source}: {name}.label_transfer: needs the schedule mixed, not {schedule}")
+        if schedule == "single" and "regularization" in row:
+            raise SettingsError(f"{source}: {name}.regularization: joins tasks, which the schedule single keeps apart")
 
 
 def _check_keys(settings: Any, source: str, path: str = "") -> None:

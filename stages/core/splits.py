@@ -32,11 +32,72 @@ def split_stratified(labels: Sequence[str], ratios: Mapping[str, float], seed: i
     labels = np.asarray(labels, dtype=object)
     assigned = np.empty(len(labels), dtype=names.dtype)
     for label in sorted(set(labels)):
-        members = np.flatnonzero(labels == label)
-        keys = [hashlib.sha256(f"{seed}/{place}/{label}".encode()).digest() for place in range(len(members))]
-        drawn = members[sorted(range(len(members)), key=keys.__getitem__)]
-        assigned[drawn] = np.repeat(names, _share(len(members), list(ratios.values())))
+        drawn = _shuffle_class(labels, label, seed)
+        assigned[drawn] = np.repeat(names, _share(len(drawn), list(ratios.values())))
     return assigned
+
+
+def draw_stratified(labels: Sequence[str], n_samples: int, seed: int) -> np.ndarray:
+    """Choose samples so that every class keeps its share, and at least one sample.
+
+    Args:
+        labels: class of every sample, shape (n,).
+        n_samples: how many to choose, from the number of classes to n.
+        seed: at least 0.
+
+    Returns:
+        Whether each sample is chosen, bool of shape (n,); exactly `n_samples` are.
+
+    Raises:
+        ValueError: there are fewer samples than that, or more classes.
+    """
+    labels = np.asarray(labels, dtype=object)
+    classes = sorted(set(labels))
+    if not len(classes) <= n_samples <= len(labels):
+        raise ValueError(
+            f"{n_samples} samples cannot be drawn from {len(labels)} of {len(classes)} classes; "
+            f"ask for {len(classes)} to {len(labels)}"
+        )
+    sizes = [int((labels == label).sum()) for label in classes]
+    counts = _share(n_samples, [size / len(labels) for size in sizes])
+    chosen = np.zeros(len(labels), dtype=bool)
+    for label, count in zip(classes, counts, strict=True):
+        chosen[_shuffle_class(labels, label, seed)[:count]] = True
+    return chosen
+
+
+def draw_part(names: Sequence[str], start: float, end: float, seed: int) -> np.ndarray:
+    """Choose the samples from share `start` to share `end` of a shuffle that knows only their names.
+
+    Parts that do not overlap share no name, whatever else is known of the samples: two datasets
+    made from the same images, each with another label, stay disjoint.
+
+    Args:
+        names: unique name of every sample, shape (n,).
+        start: share at which the part begins, from 0.
+        end: share at which it ends, at most 1.
+        seed: at least 0.
+
+    Returns:
+        Whether each sample is in the part, bool of shape (n,).
+
+    Raises:
+        ValueError: the part is empty or no part of [0, 1].
+    """
+    if not 0 <= start < end <= 1:
+        raise ValueError(f"a part goes from a share to a larger one, both within 0 and 1, not [{start}, {end}]")
+    keys = [hashlib.sha256(f"{seed}/part/{name}".encode()).digest() for name in names]
+    order = sorted(range(len(names)), key=keys.__getitem__)
+    chosen = np.zeros(len(names), dtype=bool)
+    chosen[order[round(start * len(names)) : round(end * len(names))]] = True
+    return chosen
+
+
+def _shuffle_class(labels: np.ndarray, label: str, seed: int) -> np.ndarray:
+    """Positions of a class in the order of a hash of the seed, the class and the place in it."""
+    members = np.flatnonzero(labels == label)
+    keys = [hashlib.sha256(f"{seed}/{place}/{label}".encode()).digest() for place in range(len(members))]
+    return members[sorted(range(len(members)), key=keys.__getitem__)]
 
 
 def _share(n_samples: int, ratios: list[float]) -> list[int]:

@@ -1,7 +1,7 @@
 """One pass of gradient descent (equations 4, 5, 8 and 9) and inference without it."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,8 @@ from torch.nn import functional
 
 from stages.core.adam import Adam
 from stages.core.batches import Batch
-from stages.core.network import MultiTaskNetwork
+from stages.core.network import MultiTaskNetwork, name_module
+from stages.core.regularization import Regularization
 
 BATCHES_PER_CHECK = 25
 """After how many batches the losses are looked at."""
@@ -40,6 +41,37 @@ class TaskLoss:
     def divergence(self) -> float:
         """Kullback-Leibler divergence from the predictions to the label vectors, in nats."""
         return self.cross_entropy - self.label_entropy
+
+
+@dataclass(frozen=True)
+class PassLosses:
+    """What one pass minimised.
+
+    Attributes:
+        tasks: by task.
+        label_transfer: cross-entropy of each task's label transfer network on given labels, in nats.
+        regularization: mean over the batches of the weighted sum of the regularisers; None without.
+    """
+
+    tasks: dict[str, TaskLoss]
+    label_transfer: dict[str, float]
+    regularization: float | None
+
+
+class _Mean:
+    """A mean that is summed up where the values are, so that a GPU need not wait."""
+
+    def __init__(self) -> None:
+        self._total: Tensor | float = 0.0
+        self._n = 0
+
+    def add(self, value: Tensor, n: int = 1) -> None:
+        self._total = self._total + n * value.detach().double()
+        self._n += n
+
+    @property
+    def value(self) -> float:
+        return float(self._total) / self._n
 
 
 def choose_device(name: str) -> torch.device:
@@ -84,30 +116,74 @@ def compute_losses(scores: dict[str, Tensor], targets: dict[str, Tensor], member
     }
 
 
+def compute_transfer_losses(
+    transferred: dict[str, Tensor], targets: dict[str, Tensor], members: dict[str, Tensor], given: dict[str, Tensor]
+) -> dict[str, Tensor]:
+    """Mean cross-entropy of the label transfer networks on the samples whose labels are given.
+
+    Args:
+        transferred: scores of the label transfer networks, (B, C^k) by task.
+        targets: label vectors, (B_k, C^k) by task.
+        members: positions of those B_k samples in the batch; absent where it is all of them.
+        given: which of the label vectors are given labels, bool (B_k,) by task.
+    """
+    own = {task: torch.nonzero(given[task]).flatten() for task in targets}
+    places = {task: members[task][rows] if task in members else rows for task, rows in own.items()}
+    return compute_losses(transferred, {task: targets[task][rows] for task, rows in own.items() if len(rows)}, places)
+
+
 def train_pass(
     network: MultiTaskNetwork,
     optimizer: Adam,
     batches: Iterable[Batch],
     device: torch.device,
-) -> dict[str, TaskLoss]:
+    regularization: Regularization | None = None,
+) -> PassLosses:
     """Train on every batch once; the loss is the sum over tasks of the mean cross-entropy.
 
+    Label transfer networks, where the network has them, learn from the given labels beside it.
     On CUDA the forward pass runs in bfloat16 by automatic mixed precision.
+
+    Args:
+        network: on `device`.
+        optimizer: of its parameters.
+        batches: see `Batch`.
+        device: where the network is.
+        regularization: what is added to the loss; it looks at all tasks of all samples, labelled
+            or not.
 
     Raises:
         DivergedError: a loss is not finite; the message names the samples of the batch.
     """
     network.train()
+    specification = network.specification
+    regularized = regularization is not None and regularization.active
+    looks_at_all_tasks = regularized or specification.label_transfer
     totals: dict[str, Tensor] = {}
+    transfer_losses: dict[str, _Mean] = {}
+    penalties = _Mean()
     unchecked: list[tuple[int, np.ndarray, Tensor]] = []
     for number, batch in enumerate(batches):
         images = batch.images.to(device, non_blocking=True)
         targets = {task: labels.to(device, non_blocking=True) for task, labels in batch.targets.items()}
         members = {task: rows.to(device, non_blocking=True) for task, rows in batch.members.items()}
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            scores = network(images)
+            features, scores = network.extract(images, None if looks_at_all_tasks else targets)
         losses = compute_losses(scores, targets, members)
-        loss = torch.stack(list(losses.values())).sum()
+        terms = list(losses.values())
+        if specification.label_transfer:
+            given = {task: own.to(device, non_blocking=True) for task, own in batch.given.items()}
+            transferred = network.transfer_labels(features, scores)
+            for task, value in compute_transfer_losses(transferred, targets, members, given).items():
+                terms.append(value)
+                transfer_losses.setdefault(task, _Mean()).add(value, int(batch.given[task].sum()))
+        if regularized:
+            predictions = {task: torch.softmax(values.float(), dim=1) for task, values in scores.items()}
+            classifiers = {task: network.classifiers[name_module(task)].weight for task in specification.tasks}
+            penalty = regularization.measure(features, predictions, classifiers)
+            terms.append(penalty)
+            penalties.add(penalty)
+        loss = torch.stack(terms).sum()
         optimizer.clear_gradients()
         loss.backward()
         optimizer.step()
@@ -128,7 +204,11 @@ def train_pass(
     _check_losses(unchecked)
     _check_parameters(network)
     sums = {task: values.tolist() for task, values in totals.items()}
-    return {task: TaskLoss(round(n), loss / n, max(0.0, entropy / n)) for task, (loss, entropy, n) in sums.items()}
+    return PassLosses(
+        {task: TaskLoss(round(n), loss / n, max(0.0, entropy / n)) for task, (loss, entropy, n) in sums.items()},
+        {task: mean.value for task, mean in transfer_losses.items()},
+        penalties.value if regularized else None,
+    )
 
 
 def _check_losses(unchecked: list[tuple[int, np.ndarray, Tensor]]) -> None:
@@ -155,7 +235,13 @@ def _check_parameters(network: MultiTaskNetwork) -> None:
 
 
 def predict_batches(
-    network: MultiTaskNetwork, images: np.ndarray, *, batch_size: int, device: torch.device
+    network: MultiTaskNetwork,
+    images: np.ndarray,
+    *,
+    batch_size: int,
+    device: torch.device,
+    tasks: Collection[str] | None = None,
+    transferred: bool = False,
 ) -> Iterator[tuple[slice, dict[str, np.ndarray], dict[str, np.ndarray]]]:
     """Run the network over images in evaluation mode and in float32.
 
@@ -164,6 +250,8 @@ def predict_batches(
         images: uint8 (n, H, W, C), usually a memory map; one batch is read at a time.
         batch_size: images at a time.
         device: where the network is.
+        tasks: those wanted; None for all.
+        transferred: whether the probabilities are those of the label transfer networks.
 
     Yields:
         Rows, f by task as float32 (B, d), and softmax probabilities by task as float32 (B, C^k).
@@ -173,7 +261,9 @@ def predict_batches(
         for start in range(0, len(images), batch_size):
             rows = slice(start, min(start + batch_size, len(images)))
             batch = torch.from_numpy(np.array(images[rows])).permute(0, 3, 1, 2).to(device)
-            features, scores = network.extract(batch)
+            features, scores = network.extract(batch, None if transferred else tasks)
+            if transferred:
+                scores = network.transfer_labels(features, scores)
             probabilities = {task: torch.softmax(values.double(), dim=1) for task, values in scores.items()}
             yield (
                 rows,

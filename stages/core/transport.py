@@ -26,6 +26,27 @@ def measure_component_distances(
     return squared if ground_distance == "sqeuclidean" else np.sqrt(squared)
 
 
+def measure_mean_distances(
+    unlabeled_means: np.ndarray, labeled_means: np.ndarray, mixing_weights: np.ndarray, ground_distance: str
+) -> np.ndarray:
+    """Distance from every unlabeled component to the mean m = Σ_j π_j μ_j of the labeled domain.
+
+    With squared distances this is the earth mover's distance less a constant, the spread
+    Σ_j π_j ||μ_j - m||² of the labeled domain, and gives the same weights.
+
+    Args:
+        unlabeled_means: μ_k, shape (C_u, d).
+        labeled_means: μ_j, shape (C_l, d).
+        mixing_weights: π of the labeled domain, shape (C_l,).
+        ground_distance: see `measure_component_distances`.
+
+    Returns:
+        float64 of shape (C_u,).
+    """
+    mean = mixing_weights @ labeled_means / mixing_weights.sum()
+    return measure_component_distances(unlabeled_means, mean[None, :], ground_distance)[:, 0]
+
+
 def solve_transport(component_distances: np.ndarray, mixing_weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Move each unlabeled component, of mass 1, to the whole labeled domain (equation 7).
 

@@ -3,17 +3,19 @@
 import posixpath
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from stages.core.splits import split_stratified
+from stages.core.splits import draw_part, draw_stratified, split_stratified
 from stages.core.suggestions import list_names
 
-SPLITS = ("train", "test")
+SPLITS = ("train", "validation", "test")
+VALIDATION_SHARE = 0.1
+"""Of the training samples, where neither the source nor its settings say otherwise."""
 EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 
@@ -39,7 +41,7 @@ class Manifest:
     """A whole dataset.
 
     Attributes:
-        samples: train first, then test, each sorted by path.
+        samples: split by split in the order of `SPLITS`, each sorted by path.
         classes: class names in index order.
         load: opens the image of a sample; the second argument is the size in pixels at which it
             will be used, for readers that can make use of it. It must survive pickling, because
@@ -78,7 +80,7 @@ def build_manifest(
 
     Raises:
         ValueError: there are no images, a path occurs twice, a split is empty, there is only one
-            class, a class is in test and not in train, or the classes are not those configured.
+            class, a class is not in train, or the classes are not those configured.
     """
     samples = tuple(sorted(samples, key=lambda sample: (SPLITS.index(sample.split), sample.path)))
     if not samples:
@@ -89,12 +91,12 @@ def build_manifest(
     found = {split: {sample.label for sample in samples if sample.split == split} for split in SPLITS}
     for split in SPLITS:
         if not found[split]:
-            raise ValueError(f"{source}: the split '{split}' is empty; every dataset needs {' and '.join(SPLITS)}")
-    unknown = sorted(found["test"] - found["train"])
-    if unknown:
-        raise ValueError(
-            f"{source}: classes in test that train lacks: {list_names(unknown)}; add them to train or remove them"
-        )
+            raise ValueError(f"{source}: the split '{split}' is empty; every dataset needs {list_names(SPLITS)}")
+        if unknown := sorted(found[split] - found["train"]):
+            raise ValueError(
+                f"{source}: classes in {split} that train lacks: {list_names(unknown)}; "
+                "add them to train or remove them"
+            )
     classes = tuple(settings.get("classes") or sorted(found["train"]))
     if set(classes) != found["train"] or len(set(classes)) != len(classes):
         raise ValueError(
@@ -103,6 +105,40 @@ def build_manifest(
     if len(classes) < 2:
         raise ValueError(f"{source}: has only one class, '{classes[0]}'; a task needs two or more")
     return Manifest(samples, classes, load)
+
+
+def select_samples(samples: Sequence[Sample], settings: Mapping[str, Any], source: str | Path) -> list[Sample]:
+    """Take a part of the training samples, keep some of it for validation, and thin out the rest.
+
+    In this order: `part: [start, end]` takes a share of the images whatever their labels;
+    `validation`, a share, is kept for validation where the source names no such split itself;
+    `samples` of what is left are drawn class by class. All three follow `seed`. The test split
+    and a validation split of the source's own stay as they are.
+
+    Raises:
+        ValueError: there are not as many samples as asked for.
+    """
+    seed = settings.get("seed", 0)
+    ordered = sorted(samples, key=lambda sample: sample.path)
+    train = [sample for sample in ordered if sample.split == "train"]
+    others = [sample for sample in ordered if sample.split != "train"]
+    if "part" in settings:
+        chosen = draw_part([sample.path for sample in train], *settings["part"], seed)
+        train = [sample for sample, taken in zip(train, chosen, strict=True) if taken]
+    if not any(sample.split == "validation" for sample in others):
+        share = settings.get("validation", VALIDATION_SHARE)
+        ratios = {"train": 1 - share, "validation": share}
+        splits = split_stratified([sample.label for sample in train], ratios, seed).tolist()
+        divided = [replace(sample, split=split) for sample, split in zip(train, splits, strict=True)]
+        train = [sample for sample in divided if sample.split == "train"]
+        others += [sample for sample in divided if sample.split == "validation"]
+    if "samples" in settings and train:
+        try:
+            chosen = draw_stratified([sample.label for sample in train], settings["samples"], seed)
+        except ValueError as error:
+            raise ValueError(f"{source}: `samples`: {error} (training samples)") from None
+        train = [sample for sample, taken in zip(train, chosen, strict=True) if taken]
+    return train + others
 
 
 def list_columns(numbered: Sequence[tuple[int, Sample]]) -> dict[str, np.ndarray]:
@@ -118,7 +154,7 @@ def list_columns(numbered: Sequence[tuple[int, Sample]]) -> dict[str, np.ndarray
 
 
 def assign_splits(labels: list[str], ratio: Mapping[str, Any]) -> list[str]:
-    """Train and test for samples in a fixed order, by a setting such as `{test: 0.2, seed: 0}`."""
+    """Train or test for samples in a fixed order, by a setting such as `{test: 0.2, seed: 0}`."""
     ratios = {"train": 1 - ratio["test"], "test": ratio["test"]}
     return split_stratified(labels, ratios, ratio.get("seed", 0)).tolist()
 

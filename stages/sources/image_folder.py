@@ -14,15 +14,17 @@ from stages.sources.base import (
     Sample,
     assign_splits,
     build_manifest,
+    select_samples,
 )
 
 
 def read(settings: Mapping[str, Any], data_root: Path) -> Manifest:
     """Images of `path`, whose class is the folder they lie in.
 
-    `split: folders`, the default, takes `train/<class>/…` and `test/<class>/…`; a mapping such as
-    `{test: 0.2, seed: 0}` takes `<class>/…` and splits it, class by class. Subfolders of a class
-    belong to it; hidden files and files without an image's extension are ignored.
+    `split: folders`, the default, takes `train/<class>/…`, `test/<class>/…` and, where there is
+    one, `validation/<class>/…`; a mapping such as `{test: 0.2, seed: 0}` takes `<class>/…` and
+    splits it, class by class. Subfolders of a class belong to it; hidden files and files without
+    an image's extension are ignored. `part`, `validation` and `samples`: see `select_samples`.
 
     Raises:
         ValueError: a folder is missing or empty, or the dataset breaks a rule of `build_manifest`.
@@ -32,20 +34,21 @@ def read(settings: Mapping[str, Any], data_root: Path) -> Manifest:
         raise ValueError(f"{folder}: is not a folder; correct `path` or `data_root`")
     split = settings.get("split", "folders")
     if split == "folders":
-        missing = [name for name in SPLITS if not (folder / name).is_dir()]
+        present = [name for name in SPLITS if (folder / name).is_dir()]
+        missing = [name for name in SPLITS if name not in (*present, "validation")]
         if missing:
             raise ValueError(
                 f"{folder}: has no folder {list_names(missing)} (it has {_list_folders(folder)}); "
                 "add it, or set `split` to a ratio such as {test: 0.2, seed: 0}"
             )
         samples = [
-            Sample(f"{name}/{path}", label, name) for name in SPLITS for path, label in _find_images(folder / name)
+            Sample(f"{name}/{path}", label, name) for name in present for path, label in _find_images(folder / name)
         ]
     else:
         images = sorted(_find_images(folder))
         splits = assign_splits([label for _, label in images], split)
         samples = [Sample(path, label, name) for (path, label), name in zip(images, splits, strict=True)]
-    return build_manifest(samples, FileLoader(folder), settings, folder)
+    return build_manifest(select_samples(samples, settings, folder), FileLoader(folder), settings, folder)
 
 
 def _find_images(folder: Path) -> Iterator[tuple[str, str]]:

@@ -17,6 +17,7 @@ from stages.sources.base import (
     assign_splits,
     build_manifest,
     normalize_path,
+    select_samples,
 )
 
 
@@ -24,8 +25,9 @@ def read(settings: Mapping[str, Any], data_root: Path) -> Manifest:
     """Images named by the column `columns.path` of `path`, relative to the folder `images`.
 
     All columns are read as text, without the blanks around it. `split: column` takes
-    `columns.split`; a mapping such as `{test: 0.2, seed: 0}` splits the rows, class by class. An
-    audit label may be empty: it is then not known.
+    `columns.split`, which says train, test or validation; a mapping such as `{test: 0.2, seed: 0}`
+    splits the rows, class by class. An audit label may be empty: it is then not known. `part`,
+    `validation` and `samples`: see `select_samples`.
 
     Raises:
         ValueError: the file or a column is missing, a path, label or split is empty or unknown,
@@ -62,7 +64,7 @@ def read(settings: Mapping[str, Any], data_root: Path) -> Manifest:
         Sample(paths[row], labels[row], splits[row], {task: text[name][row] or None for task, name in audit.items()})
         for row in range(len(paths))
     ]
-    return build_manifest(samples, FileLoader(folder), settings, path)
+    return build_manifest(select_samples(samples, settings, path), FileLoader(folder), settings, path)
 
 
 def _read_text(path: Path, wanted: list[str]) -> dict[str, list[str]]:
@@ -112,7 +114,7 @@ def _check_splits(path: Path, name: str, values: list[str]) -> None:
     wrong = [row for row, value in enumerate(values, start=1) if value not in SPLITS]
     if wrong:
         raise ValueError(
-            f"{path}: column '{name}' must say {' or '.join(SPLITS)}, but says "
+            f"{path}: column '{name}' must say {', '.join(SPLITS[:-1])} or {SPLITS[-1]}, but says "
             f"{list_names(sorted({values[row - 1] for row in wrong}))} in {_list_rows(wrong)}; remove or rename them"
         )
 

@@ -3,7 +3,7 @@
 import argparse
 import json
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 
 from stages.core.adam import Adam
 from stages.core.network import MultiTaskNetwork, NetworkSpecification
-from stages.core.training import TaskLoss
+from stages.core.training import PassLosses
 from stages.storage.datasets import PreparedSplit
 from stages.storage.files import digest_file, replace_when_complete, write_json
 from stages.storage.tables import Provenance
@@ -69,14 +69,19 @@ def save_optimizer(path: str | Path, optimizer: Adam) -> None:
     _write_safetensors(path, tensors, None)
 
 
-def load_optimizer(path: str | Path, optimizer: Adam) -> None:
+def load_optimizer(path: str | Path, optimizer: Adam, fresh: Collection[str] = ()) -> None:
     """Resume Adam where `save_optimizer` left it.
+
+    Args:
+        path: an `optimizer.safetensors`.
+        optimizer: of the network that goes on.
+        fresh: parameters that the file knows nothing of; they keep the state they have.
 
     Raises:
         ValueError: the file is missing or damaged, or belongs to another network.
     """
     tensors, _ = _read_safetensors(path)
-    state: dict[str, dict[str, torch.Tensor]] = {}
+    state: dict[str, dict[str, torch.Tensor]] = {name: optimizer.state[name] for name in fresh}
     for full_name, tensor in tensors.items():
         key, name = full_name.split(".", 1)
         state.setdefault(name, {})[key] = tensor
@@ -94,8 +99,8 @@ def save_checkpoint(
     provenance: Provenance,
     epoch: int,
     dataset: str | None,
-    losses: Mapping[str, TaskLoss],
-    distilled: Iterable[str],
+    losses: PassLosses,
+    labels: Mapping[str, str],
     n_samples: int,
     seconds: float,
 ) -> None:
@@ -108,8 +113,8 @@ def save_checkpoint(
         provenance: recorded in the card.
         epoch: number of the epoch.
         dataset: what it trained on; None for all of them.
-        losses: by task.
-        distilled: tasks that learned from materialized labels.
+        losses: of the last pass.
+        labels: by task where its labels came from: given, materialized or both.
         n_samples: in the pass.
         seconds: wall time, the one value of a checkpoint that differs from run to run.
     """
@@ -121,14 +126,16 @@ def save_checkpoint(
         "n_samples": n_samples,
         "losses": {
             task: {
-                "labels": "materialized" if task in set(distilled) else "given",
+                "labels": labels[task],
                 "n_samples": loss.n_samples,
                 "cross_entropy": loss.cross_entropy,
                 "label_entropy": loss.label_entropy,
                 "divergence": loss.divergence,
             }
-            for task, loss in losses.items()
+            for task, loss in losses.tasks.items()
         },
+        "label_transfer": losses.label_transfer,
+        "regularization": losses.regularization,
         "seed": options.seed,
         "device": str(next(network.parameters()).device.type),
         "threads": options.threads,

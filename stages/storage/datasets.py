@@ -15,6 +15,7 @@ class PreparedSplit:
 
     Attributes:
         name: of the dataset.
+        split: train, validation or test.
         task: the task it is labelled for.
         classes: class names in index order.
         sample_ids: int64 (n,).
@@ -25,6 +26,7 @@ class PreparedSplit:
     """
 
     name: str
+    split: str
     task: str
     classes: list[str]
     sample_ids: np.ndarray
@@ -60,6 +62,7 @@ def open_split(path_table: str, path_images: str) -> PreparedSplit:
         raise ValueError(f"{path_table}: label {error} is not among its classes {classes}") from None
     return PreparedSplit(
         name=table.metadata["dataset"],
+        split=table.metadata["split"],
         task=table.metadata["task"],
         classes=classes,
         sample_ids=table["sample_id"],

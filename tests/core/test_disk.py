@@ -11,7 +11,10 @@ OPTIONS = {
     "criteria": [["confidence", "density", "distribution"]],
     "keep_features": True,
 }
-N_SAMPLES = {"faces": {"train": 100, "test": 10}, "heads": {"train": 50, "test": 10}}
+N_SAMPLES = {
+    "faces": {"train": 100, "validation": 20, "test": 10},
+    "heads": {"train": 50, "validation": 5, "test": 10},
+}
 N_CLASSES = {"faces": 3, "heads": 2}
 
 
@@ -21,7 +24,7 @@ def estimate(n_epochs, **changes):
 
 def test_the_parts_are_counted_by_hand():
     parts = estimate(1)
-    assert parts["images"] == 170 * 48
+    assert parts["images"] == 195 * 48
     # faces is trained: f and soft label for 2 classes of 100 samples, of 50 labeled ones, γ and ids.
     assert parts["features"] == 100 * (40 + 8 + 8) + 50 * (40 + 8) + 100 * 16
     assert parts["weights and labels"] == 100 * (16 + 80)
@@ -38,6 +41,18 @@ def test_what_is_deleted_or_not_made_takes_no_room():
     assert estimate(100, keep_features=False)["features"] < estimate(3)["features"]
     assert estimate(2, criteria=[0.0])["features"] == 100 * 56 + 50 * 60
     assert estimate(2, n_seeds=3)["checkpoints"] == 3 * estimate(2)["checkpoints"]
+
+
+def test_methods_without_label_vectors_take_only_their_checkpoints():
+    without, both = estimate(3, criteria=[None]), estimate(3, criteria=[None, *OPTIONS["criteria"]])
+    assert (without["features"], without["weights and labels"]) == (0, 0)
+    assert without["checkpoints"] == estimate(3)["checkpoints"]
+    assert without["images"] == estimate(3)["images"]
+    assert estimate(3, criteria=[None], keep_features=False)["features"] == 0
+    assert (both["features"], both["weights and labels"]) == (
+        estimate(3)["features"],
+        estimate(3)["weights and labels"],
+    )
 
 
 @pytest.mark.parametrize(("n_bytes", "text"), [(7, "7 B"), (1234, "1.23 kB"), (5.6e7, "56 MB"), (3e15, "3e+03 TB")])

@@ -4,7 +4,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from stages.core.selection import interpolate_labels, normalise_weights, soften_labels, weigh_samples
+from stages.core.selection import (
+    interpolate_labels,
+    normalise_weights,
+    soften_labels,
+    threshold_weights,
+    weigh_samples,
+)
 
 
 def draw_labels(n_samples, n_classes, seed=0):
@@ -78,6 +84,51 @@ def test_the_pseudo_label_of_a_tie_is_the_lowest_index():
     selection = weigh_samples(np.array([[0.2, 0.4, 0.4], [0.5, 0.0, 0.5]]), criteria=["confidence"])
     assert selection.pseudo_labels.tolist() == [1, 0]
     assert selection.pseudo_labels.dtype == np.int32
+
+
+def test_given_pseudo_labels_take_the_place_of_the_largest_and_leave_the_weights_alone():
+    soft = draw_labels(20, 3)
+    refined = ((soft.argmax(1) + 1) % 3).astype(np.int32)
+    own = weigh_samples(soft, criteria=["confidence"])
+    given_ones = weigh_samples(soft, criteria=["confidence"], pseudo_labels=refined)
+    np.testing.assert_array_equal(given_ones.pseudo_labels, refined)
+    np.testing.assert_array_equal(given_ones.selection_weights, own.selection_weights)
+    np.testing.assert_array_equal(given_ones.confidence_weights, soft.max(1))
+    constant = weigh_samples(soft, criteria=1, pseudo_labels=refined)
+    np.testing.assert_array_equal(constant.pseudo_labels, refined)
+
+
+WEIGHTS = arrays(np.float64, st.integers(1, 40), elements=st.floats(0, 1))
+
+
+@given(WEIGHTS, st.floats(0, 1))
+def test_a_threshold_always_selects_the_best_and_no_lesser_weight_before_a_greater(weights, quantile):
+    selected = threshold_weights(weights, quantile)
+    assert selected.dtype == np.float64
+    assert set(selected.tolist()) <= {0.0, 1.0}
+    assert (selected[weights == weights.max()] == 1).all()
+    assert weights[selected == 1].min() > max(weights[selected == 0], default=-1)
+    # As many as reach the quantile, and one where it lies on a sample.
+    assert selected.sum() >= np.floor((1 - quantile) * (len(weights) - 1) + 1e-9)
+
+
+@given(WEIGHTS)
+def test_a_quantile_of_zero_selects_all_and_of_one_only_the_best(weights):
+    assert (threshold_weights(weights, 0) == 1).all()
+    np.testing.assert_array_equal(threshold_weights(weights, 1), weights == weights.max())
+
+
+def test_a_threshold_leaves_out_a_quantile_and_treats_equal_weights_alike():
+    assert threshold_weights(np.array([0.1, 0.4, 0.3, 0.2]), 0.5).tolist() == [0, 1, 1, 0]
+    assert threshold_weights(np.arange(101), 0.7).sum() == 31
+    assert threshold_weights(np.array([0.5, 1, 0.5, 0.2]), 0.5).tolist() == [1, 1, 1, 0]
+    assert threshold_weights(np.array([0.2, 1, 0.2, 0.2]), 0.5).tolist() == [1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("quantile", [-0.1, 1.1])
+def test_a_quantile_that_is_no_share_is_refused(quantile):
+    with pytest.raises(ValueError, match="range"):
+        threshold_weights(np.ones(3), quantile)
 
 
 @pytest.mark.parametrize("constant", [0, 0.5, 1])

@@ -1,9 +1,11 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.core.splits import split_stratified
+from stages.core.splits import draw_part, draw_stratified, split_stratified
 
 RATIOS = st.floats(0.05, 0.9).map(lambda share: {"train": 1 - share, "test": share})
 LABELS = st.lists(st.sampled_from("abcde"), min_size=1, max_size=80)
@@ -62,3 +64,90 @@ def test_small_classes_reach_every_split():
 def test_impossible_ratios(ratios):
     with pytest.raises(ValueError, match="must be positive and sum to 1"):
         split_stratified(["a", "b"], ratios, 0)
+
+
+@given(LABELS, st.data(), st.integers(0, 2**31))
+def test_exactly_so_many_are_drawn_and_every_class_keeps_its_share(labels, data, seed):
+    n_classes = len(set(labels))
+    n_samples = data.draw(st.integers(n_classes, len(labels)))
+    chosen = draw_stratified(labels, n_samples, seed)
+    assert chosen.dtype == bool
+    assert chosen.shape == (len(labels),)
+    assert chosen.sum() == n_samples
+    for label in set(labels):
+        size, count = labels.count(label), int(chosen[np.array(labels) == label].sum())
+        exact = n_samples * size / len(labels)
+        assert 1 <= count <= size
+        assert count <= max(1, np.ceil(exact + 1e-9))
+        # Classes that would have none take theirs from the largest.
+        assert count >= min(np.floor(exact - 1e-9), exact - n_classes)
+
+
+@given(LABELS, st.data(), st.integers(0, 2**31))
+def test_the_draw_is_the_same_again_and_heeds_no_order_among_classes(labels, data, seed):
+    n_samples = data.draw(st.integers(len(set(labels)), len(labels)))
+    chosen = draw_stratified(labels, n_samples, seed)
+    assert (draw_stratified(labels, n_samples, seed) == chosen).all()
+    order = np.argsort(np.array(labels), kind="stable")
+    assert (draw_stratified([labels[place] for place in order], n_samples, seed) == chosen[order]).all()
+
+
+@given(LABELS, st.integers(0, 2**31))
+def test_drawing_all_samples_draws_all_of_them(labels, seed):
+    assert draw_stratified(labels, len(labels), seed).all()
+
+
+def test_large_classes_are_drawn_in_proportion():
+    labels = ["a"] * 60 + ["b"] * 30 + ["c"] * 10
+    chosen = draw_stratified(labels, 20, 0)
+    assert [int(chosen[np.array(labels) == label].sum()) for label in "abc"] == [12, 6, 2]
+    assert (chosen != draw_stratified(labels, 20, 1)).any()
+
+
+def test_a_known_draw():
+    # Fixed for ever, like the known split above.
+    assert np.flatnonzero(draw_stratified(["a", "b"] * 5, 5, 0)).tolist() == [0, 2, 3, 5, 8]
+    assert np.flatnonzero(draw_part([f"{number}.png" for number in range(10)], 0, 0.4, 0)).tolist() == [1, 3, 4, 9]
+
+
+@pytest.mark.parametrize("n_samples", [-1, 0, 1, 6])
+def test_more_samples_than_there_are_or_fewer_than_classes_are_refused(n_samples):
+    with pytest.raises(ValueError, match=f"{n_samples} samples cannot be drawn from 5 of 2 classes; ask for 2 to 5"):
+        draw_stratified(list("aabbb"), n_samples, 0)
+
+
+NAMES = st.lists(st.text("abc/.", min_size=1, max_size=6), unique=True, max_size=60)
+
+
+@given(NAMES, st.lists(st.floats(0, 1), max_size=3), st.integers(0, 2**31))
+def test_parts_side_by_side_hold_every_name_once(names, cuts, seed):
+    cuts = sorted({0.0, *cuts, 1.0})
+    parts = [draw_part(names, start, end, seed) for start, end in pairwise(cuts)]
+    assert (np.sum(parts, axis=0) == 1).all()
+    for part, (start, end) in zip(parts, pairwise(cuts), strict=True):
+        assert abs(part.sum() - (end - start) * len(names)) <= 1
+
+
+@given(NAMES, st.integers(0, 2**31), st.randoms())
+def test_a_part_depends_on_the_names_and_not_on_their_order(names, seed, random):
+    def draw(listed):
+        chosen = draw_part(listed, 0, 0.3, seed)
+        return {name for name, taken in zip(listed, chosen, strict=True) if taken}
+
+    shuffled = list(names)
+    random.shuffle(shuffled)
+    assert draw(shuffled) == draw(names)
+    assert draw(names).isdisjoint(
+        name for name, taken in zip(names, draw_part(names, 0.3, 1, seed), strict=True) if taken
+    )
+
+
+def test_the_seed_changes_who_is_in_a_part():
+    names = [str(number) for number in range(100)]
+    assert (draw_part(names, 0, 0.5, 0) != draw_part(names, 0, 0.5, 1)).any()
+
+
+@pytest.mark.parametrize(("start", "end"), [(0.5, 0.5), (0.6, 0.5), (-0.1, 0.5), (0.5, 1.1), (float("nan"), 1)])
+def test_impossible_parts(start, end):
+    with pytest.raises(ValueError, match=r"a part goes from a share to a larger one"):
+        draw_part(["a", "b"], start, end, 0)

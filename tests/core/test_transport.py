@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
-from stages.core.selection import normalise_weights
-from stages.core.transport import measure_component_distances, solve_transport
+from stages.core.selection import normalise_weights, weigh_samples
+from stages.core.transport import measure_component_distances, measure_mean_distances, solve_transport
 
 
 def draw_problem(seed, n_unlabeled=4, n_labeled=3, dim=5):
@@ -60,6 +60,49 @@ def test_with_euclidean_distances_they_differ():
     unlabeled, labeled, masses = draw_problem(3)
     _, transported = solve_transport(measure_component_distances(unlabeled, labeled, "euclidean"), masses)
     assert np.ptp(transported - np.linalg.norm(unlabeled - masses @ labeled, axis=1)) > 1e-3
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from([1e-3, 1.0, 30.0]))
+def test_with_squared_distances_emd_is_the_mean_distance_and_one_constant(seed, scale):
+    unlabeled, labeled, masses = draw_problem(seed)
+    unlabeled, labeled = scale * unlabeled, scale * labeled
+    _, transported = solve_transport(measure_component_distances(unlabeled, labeled), masses)
+    to_mean = measure_mean_distances(unlabeled, labeled, masses, "sqeuclidean")
+    spread = masses @ ((labeled - masses @ labeled) ** 2).sum(1)
+    np.testing.assert_allclose(transported - to_mean, spread, rtol=0, atol=1e-12 * transported.max())
+    soft_labels, responsibilities = (
+        np.random.default_rng(seed + place).dirichlet(np.ones(4), 30) for place in range(2)
+    )
+    weights = [
+        weigh_samples(
+            soft_labels,
+            criteria=["confidence", "distribution"],
+            responsibilities=responsibilities,
+            transport_distances=distances,
+            decay=0.1 / scale**2,
+        ).selection_weights
+        for distances in (transported, to_mean)
+    ]
+    np.testing.assert_allclose(weights[0], weights[1], rtol=1e-12, atol=0)
+
+
+def test_with_euclidean_distances_the_weights_of_emd_and_mean_differ():
+    unlabeled, labeled, masses = draw_problem(3)
+    _, transported = solve_transport(measure_component_distances(unlabeled, labeled, "euclidean"), masses)
+    to_mean = measure_mean_distances(unlabeled, labeled, masses, "euclidean")
+    np.testing.assert_allclose(to_mean, np.linalg.norm(unlabeled - masses @ labeled, axis=1), rtol=1e-12)
+    assert (transported >= to_mean).all()
+    assert np.abs(normalise_weights(-transported) - normalise_weights(-to_mean)).max() > 1e-3
+
+
+def test_mean_distances_do_not_depend_on_the_sum_of_the_masses():
+    unlabeled, labeled, masses = draw_problem(1)
+    np.testing.assert_allclose(
+        measure_mean_distances(unlabeled, labeled, masses * (1 + 1e-7), "sqeuclidean"),
+        measure_mean_distances(unlabeled, labeled, masses, "sqeuclidean"),
+        rtol=1e-12,
+    )
 
 
 def test_a_domain_of_one_component_is_at_that_components_distance():

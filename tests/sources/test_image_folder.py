@@ -1,3 +1,5 @@
+from collections import Counter
+
 import pytest
 from PIL import Image
 
@@ -19,6 +21,7 @@ def read(root, **settings):
 @pytest.fixture
 def split_folders(tmp_path):
     add_images(tmp_path / "faces", "train/b/2.png", "train/b/1.JPG", "train/a/x.jpeg", "test/a/1.png", "test/b/1.png")
+    add_images(tmp_path / "faces", "validation/b/1.png")
     return tmp_path
 
 
@@ -28,6 +31,7 @@ def test_split_folders(split_folders):
         ("train/a/x.jpeg", "a", "train"),
         ("train/b/1.JPG", "b", "train"),
         ("train/b/2.png", "b", "train"),
+        ("validation/b/1.png", "b", "validation"),
         ("test/a/1.png", "a", "test"),
         ("test/b/1.png", "b", "test"),
     ]
@@ -58,7 +62,7 @@ def test_ratio_is_stratified_and_seeded(tmp_path):
     add_images(tmp_path / "faces", *[f"{label}/{number}.png" for label in "ab" for number in range(8)])
     manifest = read(tmp_path, split=RATIO)
     splits = {sample.path: sample.split for sample in manifest.samples}
-    assert [sample.split for sample in manifest.samples] == ["train"] * 12 + ["test"] * 4
+    assert [sample.split for sample in manifest.samples] == ["train"] * 10 + ["validation"] * 2 + ["test"] * 4
     assert sum(split == "test" and path.startswith("a/") for path, split in splits.items()) == 2
     assert read(tmp_path, split=RATIO).samples == manifest.samples
     others = [read(tmp_path, split={**RATIO, "seed": seed}).samples for seed in range(1, 4)]
@@ -102,6 +106,51 @@ def test_empty_split(split_folders):
         read(split_folders)
 
 
+def test_an_own_validation_folder_must_hold_something(split_folders):
+    (split_folders / "faces" / "validation" / "b" / "1.png").unlink()
+    with pytest.raises(ValueError, match=r"validation/b: holds no images .*remove it"):
+        read(split_folders)
+
+
+def test_too_few_images_to_validate_with_are_an_error_like_any_empty_split(tmp_path):
+    add_images(tmp_path / "faces", "train/a/1.png", "train/b/1.png", "test/a/1.png")
+    with pytest.raises(ValueError, match="the split 'validation' is empty"):
+        read(tmp_path)
+
+
+def test_an_own_validation_folder_is_kept_and_nothing_is_carved(split_folders):
+    names = [f"train/{label}/more{number}.png" for label in "ab" for number in range(20)]
+    add_images(split_folders / "faces", *names)
+    samples = read(split_folders, validation=0.5).samples
+    assert [sample.path for sample in samples if sample.split == "validation"] == ["validation/b/1.png"]
+    assert sum(sample.split == "train" for sample in samples) == 43
+
+
+def test_without_a_validation_folder_a_share_of_every_class_is_taken(tmp_path):
+    names = [f"train/{label}/{number:02d}.png" for label, size in (("a", 30), ("b", 10)) for number in range(size)]
+    add_images(tmp_path / "faces", *names, "test/a/1.png", "test/b/1.png")
+
+    def count(**settings):
+        found = Counter((one.split, one.label) for one in read(tmp_path, **settings).samples)
+        assert [found["test", label] for label in "ab"] == [1, 1]
+        assert [found["train", label] + found["validation", label] for label in "ab"] == [30, 10]
+        return [found["validation", label] for label in "ab"]
+
+    assert count() == [3, 1]
+    assert count(validation=0.2) == [6, 2]
+    assert read(tmp_path).samples == read(tmp_path, validation=0.1, seed=0).samples
+    assert read(tmp_path).samples != read(tmp_path, seed=1).samples
+
+
+def test_samples_thins_out_the_training_split_only(tmp_path):
+    add_images(tmp_path / "faces", *[f"{label}/{number:02d}.png" for label in "ab" for number in range(40)])
+    everything = read(tmp_path, split=RATIO).samples
+    few = read(tmp_path, split=RATIO, samples=20).samples
+    assert Counter(one.label for one in few if one.split == "train") == {"a": 10, "b": 10}
+    assert {one.path for one in few} < {one.path for one in everything}
+    assert [one for one in few if one.split != "train"] == [one for one in everything if one.split != "train"]
+
+
 def test_no_images_at_all(tmp_path):
     (tmp_path / "faces" / "train").mkdir(parents=True)
     (tmp_path / "faces" / "test").mkdir()
@@ -110,7 +159,7 @@ def test_no_images_at_all(tmp_path):
 
 
 def test_one_class(tmp_path):
-    add_images(tmp_path / "faces", "train/a/1.png", "test/a/1.png")
+    add_images(tmp_path / "faces", "train/a/1.png", "train/a/2.png", "test/a/1.png")
     with pytest.raises(ValueError, match="has only one class, 'a'; a task needs two or more"):
         read(tmp_path)
 
@@ -122,11 +171,12 @@ def test_class_only_in_test_and_long_lists_are_cut(split_folders):
     assert "\n" not in str(caught.value)
 
 
-def test_one_class_by_ratio_needs_two_images_to_test(tmp_path):
-    add_images(tmp_path / "faces", "a/1.png", "a/2.png", "b/1.png")
+def test_one_class_by_ratio_needs_two_images_to_test_and_three_to_validate(tmp_path):
+    add_images(tmp_path / "faces", "a/1.png", "a/2.png", "b/1.png", "c/1.png", "c/2.png", "c/3.png")
     samples = read(tmp_path, split=RATIO).samples
     assert [sample.split for sample in samples if sample.label == "b"] == ["train"]
     assert sorted(sample.split for sample in samples if sample.label == "a") == ["test", "train"]
+    assert [sample.split for sample in samples if sample.label == "c"] == ["train", "validation", "test"]
 
 
 def test_unknown_source(tmp_path):

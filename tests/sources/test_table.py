@@ -1,3 +1,5 @@
+from collections import Counter
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -7,7 +9,7 @@ from stages.sources.registry import read_source
 
 COLUMNS = {"path": "path", "label": "age", "split": "split", "audit": {"gender": "gender"}}
 HEADER = "path,age,split,gender\n"
-ROWS = "b.png,61+,train,female\na.png,0-12,train,\nd.png,61+,test,male\nc.png,0-12,test,male\n"
+ROWS = "b.png,61+,train,female\na.png,0-12,train,\nd.png,61+,test,male\nc.png,0-12,test,male\ne.png,61+,validation,\n"
 
 
 def read(root, content=HEADER + ROWS, **settings):
@@ -24,6 +26,7 @@ def test_rows_become_samples(tmp_path):
     assert [(one.path, one.label, one.split, one.audit["gender"]) for one in manifest.samples] == [
         ("a.png", "0-12", "train", None),
         ("b.png", "61+", "train", "female"),
+        ("e.png", "61+", "validation", None),
         ("c.png", "0-12", "test", "male"),
         ("d.png", "61+", "test", "male"),
     ]
@@ -34,18 +37,20 @@ def test_rows_become_samples(tmp_path):
 
 
 def test_everything_is_text(tmp_path):
-    manifest = read(tmp_path, HEADER + "1,007,train,true\n2, NA ,train,1\n3,007,test,\n4,NA,test,1.50\n")
-    assert [one.label for one in manifest.samples] == ["007", "NA", "007", "NA"]
-    assert [one.audit["gender"] for one in manifest.samples] == ["true", "1", None, "1.50"]
+    manifest = read(
+        tmp_path, HEADER + "1,007,train,true\n2, NA ,train,1\n3,007,test,\n4,NA,test,1.50\n5,NA, validation ,0\n"
+    )
+    assert [one.label for one in manifest.samples] == ["007", "NA", "NA", "007", "NA"]
+    assert [one.audit["gender"] for one in manifest.samples] == ["true", "1", "0", None, "1.50"]
 
 
 def test_parquet_equals_csv(tmp_path):
     table = {
-        "path": ["b.png", "a.png", "d.png", "c.png"],
-        "age": pa.array([2, 1, 2, 1]),
-        "split": pa.array(["train", "train", "test", "test"]).dictionary_encode(),
-        "gender": ["female", None, "male", "male"],
-        "unused": [[1], [2], [3], [4]],
+        "path": ["b.png", "a.png", "d.png", "c.png", "e.png"],
+        "age": pa.array([2, 1, 2, 1, 2]),
+        "split": pa.array(["train", "train", "test", "test", "validation"]).dictionary_encode(),
+        "gender": ["female", None, "male", "male", None],
+        "unused": [[1], [2], [3], [4], [5]],
     }
     pq.write_table(pa.table(table), tmp_path / "labels.parquet")
     from_csv = read(tmp_path, (HEADER + ROWS).replace("61+", "2").replace("0-12", "1"))
@@ -93,13 +98,18 @@ def test_split_column_must_be_configured(tmp_path):
         ),
         (HEADER.replace("gender", "Gender") + ROWS, r"has no column 'gender'; did you mean 'Gender'\?"),
         ("path,age,split,gender,age\n" + ROWS.replace("\n", ",x\n"), r"more than one column 'age'"),
-        (HEADER + ROWS + "e.png,,train,male\n", r"column 'age' is empty in row 5; fill it in or remove the row"),
-        (HEADER + ROWS + ",61+,train,male\n , 61+,train,male\n", r"column 'path' is empty in row 5 and 1 more"),
-        (HEADER + ROWS + "e.png,61+,validation,male\n", r"must say train or test, but says 'validation' in row 5"),
-        (HEADER + ROWS + "e.png,61+,,male\n", r"must say train or test, but says '' in row 5"),
+        (HEADER + ROWS + "f.png,,train,male\n", r"column 'age' is empty in row 6; fill it in or remove the row"),
+        (HEADER + ROWS + ",61+,train,male\n , 61+,train,male\n", r"column 'path' is empty in row 6 and 1 more"),
+        (HEADER + ROWS + "f.png,61+,val,male\n", r"must say train, validation or test, but says 'val' in row 6"),
+        (HEADER + ROWS + "f.png,61+,,male\n", r"must say train, validation or test, but says '' in row 6"),
         (HEADER + ROWS + "./a.png,61+,test,male\n", r"lists the same image twice: 'a.png'"),
-        (HEADER + ROWS + "e.png,old,test,male\n", r"classes in test that train lacks: 'old'"),
+        (HEADER + ROWS + "f.png,old,test,male\n", r"classes in test that train lacks: 'old'"),
+        (HEADER + ROWS + "f.png,old,validation,male\n", r"classes in validation that train lacks: 'old'"),
         (HEADER + ROWS.replace("test", "train"), r"the split 'test' is empty"),
+        (
+            HEADER + ROWS.replace("validation", "train").replace("b.png,61+,train", "b.png,61+,test"),
+            r"'validation' is empty",
+        ),
         (HEADER + ROWS.replace("0-12", "61+"), r"has only one class, '61\+'"),
         (HEADER, r"holds no images"),
         ("", r"cannot be read \(Empty CSV file\)"),
@@ -134,3 +144,79 @@ def test_other_file_types(tmp_path):
     (tmp_path / "labels.parquet").write_bytes(b"PAR1 and no more")
     with pytest.raises(ValueError, match=r"labels.parquet: cannot be read \("):
         read(tmp_path, path="labels.parquet")
+
+
+def make_rows(n_train=60, own_validation=False):
+    """Rows with an age and, of other shares and in another order, a gender."""
+    rows = [f"{number:03d}.png,{'abc'[number % 3]},train,{'mf'[number % 7 > 4]}\n" for number in range(n_train)]
+    rows += [f"t{number}.png,{'abc'[number]},test,{'mfm'[number]}\n" for number in range(3)]
+    if own_validation:
+        rows += [f"v{number}.png,{'abc'[number]},validation,{'mfm'[number]}\n" for number in range(3)]
+    return HEADER + "".join(rows)
+
+
+def paths_of(manifest, *splits):
+    return {one.path for one in manifest.samples if one.split in splits}
+
+
+@pytest.mark.parametrize("share", [0.2, 0.37, 0.5])
+@pytest.mark.parametrize("seed", range(3))
+def test_disjoint_parts_of_a_table_share_no_image_whatever_their_labels(tmp_path, share, seed):
+    gender = {"path": "path", "label": "gender", "split": "split"}
+    first = read(tmp_path, make_rows(), part=[0, share], seed=seed)
+    second = read(tmp_path, make_rows(), part=[share, 1], seed=seed, columns=gender, task="gender")
+    first, second = paths_of(first, "train", "validation"), paths_of(second, "train", "validation")
+    assert not first & second
+    assert first | second == {f"{number:03d}.png" for number in range(60)}
+    assert len(first) == round(60 * share)
+    assert first != paths_of(read(tmp_path, make_rows(), part=[0, share], seed=seed + 1), "train", "validation")
+
+
+def test_a_part_leaves_test_and_own_validation_rows_as_they_are(tmp_path):
+    everything = read(tmp_path, make_rows(own_validation=True))
+    part = read(tmp_path, make_rows(own_validation=True), part=[0.5, 1], validation=0.5)
+    assert paths_of(part, "validation") == paths_of(everything, "validation") == {"v0.png", "v1.png", "v2.png"}
+    assert paths_of(part, "test") == paths_of(everything, "test")
+    assert len(paths_of(part, "train")) == 30
+    assert len(paths_of(everything, "train")) == 60
+
+
+def test_validation_rows_are_a_share_of_every_class(tmp_path):
+    samples = read(tmp_path, make_rows(), validation=0.25).samples
+    assert Counter(one.label for one in samples if one.split == "validation") == {"a": 5, "b": 5, "c": 5}
+    assert Counter(one.label for one in samples if one.split == "train") == {"a": 15, "b": 15, "c": 15}
+
+
+@pytest.mark.parametrize("own_validation", [False, True])
+def test_so_many_training_samples_are_kept_and_the_other_splits_left_alone(tmp_path, own_validation):
+    content = make_rows(own_validation=own_validation)
+    everything, few = read(tmp_path, content), read(tmp_path, content, samples=12)
+    assert Counter(one.label for one in few.samples if one.split == "train") == {"a": 4, "b": 4, "c": 4}
+    assert paths_of(few, "train") < paths_of(everything, "train")
+    for split in ("validation", "test"):
+        assert paths_of(few, split) == paths_of(everything, split)
+    assert paths_of(few, "train") != paths_of(read(tmp_path, content, samples=12, seed=5), "train")
+
+
+def test_all_settings_of_the_training_rows_together_do_not_depend_on_the_order_of_rows(tmp_path):
+    settings = {"part": [0.25, 0.75], "validation": 0.2, "samples": 15, "seed": 4}
+    first = read(tmp_path, make_rows(), **settings)
+    header, *rows = make_rows().splitlines(keepends=True)
+    assert read(tmp_path, header + "".join(rows[::-1]), **settings).samples == first.samples
+    assert len(paths_of(first, "train")) == 15
+    assert len(paths_of(first, "validation")) == pytest.approx(30 * 0.2, abs=2)
+
+
+@pytest.mark.parametrize("n_samples", [2, 55])
+def test_samples_that_cannot_be_drawn_are_named(tmp_path, n_samples):
+    # Six of the sixty are kept for validation.
+    message = rf"labels\.csv: `samples`: {n_samples} samples cannot be drawn from 54 of 3 classes; ask for 3 to 54"
+    with pytest.raises(ValueError, match=message) as caught:
+        read(tmp_path, make_rows(), samples=n_samples)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_part_that_ends_before_it_begins_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"not \[0\.5, 0\.2\]") as caught:
+        read(tmp_path, make_rows(), part=[0.5, 0.2])
+    assert "\n" not in str(caught.value)

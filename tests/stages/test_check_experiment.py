@@ -31,12 +31,13 @@ def check(monkeypatch, folder, selections=SELECTIONS, **changes):
 
 def make_rows(n_train, other):
     rows = [f"{number}.png,{'ab'[number % 2]},train,{other}" for number in range(n_train)]
-    return [*rows, "x.png,a,test,", "y.png,b,test,"]
+    return [*rows, "v.png,a,validation,", "x.png,a,test,", "y.png,b,test,"]
 
 
 def test_the_default_fits(monkeypatch, tmp_path, capsys):
     check(monkeypatch, tmp_path)
-    assert "will take about 75.1 MB (images 12.3 MB" in capsys.readouterr().out
+    # 1900 and 2700 images of all three splits.
+    assert "will take about 76.3 MB (images 13.5 MB" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -56,13 +57,39 @@ def test_what_does_not_fit_together_is_said(monkeypatch, tmp_path, n_train, othe
     assert str(error.value).startswith(message)
 
 
+def test_a_validation_split_that_is_carved_is_missing_from_the_training_samples(monkeypatch, tmp_path):
+    rows = [row for row in make_rows(10, "") if "validation" not in row]
+    datasets = {"mood": write_table(tmp_path, "mood", rows), "age": write_table(tmp_path, "age", rows)}
+    for dataset in datasets.values():
+        del dataset["columns"]["audit"]
+    check(monkeypatch, tmp_path, datasets=datasets)
+    datasets["age"]["validation"] = 0.6
+    with pytest.raises(ValueError, match=r"^mixture\.components is 5, but dataset age has 4 training samples"):
+        check(monkeypatch, tmp_path, datasets=datasets)
+
+
+def test_more_samples_than_a_dataset_has_are_said(monkeypatch, tmp_path):
+    datasets = {name: write_table(tmp_path, name, make_rows(9, "")) for name in ("mood", "age")}
+    datasets["age"]["samples"] = 10
+    with pytest.raises(ValueError, match=r"^dataset age: .*age\.csv: `samples`: 10 samples cannot be drawn") as caught:
+        check(monkeypatch, tmp_path, datasets=datasets)
+    assert "\n" not in str(caught.value)
+
+
+def test_methods_that_make_no_labels_are_counted_without_them(monkeypatch, tmp_path, capsys):
+    check(monkeypatch, tmp_path, selections="[null]")
+    printed = capsys.readouterr().out
+    assert "features 0 B, weights and labels 0 B" in printed
+    assert "images 13.5 MB" in printed
+
+
 def test_methods_without_mixtures_need_no_samples_for_them(monkeypatch, tmp_path):
     datasets = {
         "mood": write_table(tmp_path, "mood", make_rows(9, "a")),
         "age": write_table(tmp_path, "age", make_rows(3, "a")),
     }
     del datasets["mood"]["columns"]["audit"]
-    check(monkeypatch, tmp_path, selections="[0]", datasets=datasets)
+    check(monkeypatch, tmp_path, selections="[0, null]", datasets=datasets)
 
 
 def test_a_dataset_that_cannot_be_read_is_named(monkeypatch, tmp_path):

@@ -9,10 +9,12 @@ from stages.storage.tables import read_table
 
 def write_metrics(path, epoch, dataset, accuracy):
     scores = {"split": "test", "accuracy": accuracy, "macro_f1": accuracy / 2, "n_samples": 10}
+    kept = {"split": "validation", "accuracy": accuracy / 4, "macro_f1": accuracy / 8, "n_samples": 5}
     content = {
         "epoch": epoch,
         "trained_dataset": dataset,
         "tasks": {"pose": scores, "mood": {**scores, "accuracy": 0.1}},
+        "validation": {"pose": kept, "mood": {**kept, "accuracy": 0.2}},
     }
     path.write_text(json.dumps(content))
     return str(path)
@@ -33,14 +35,19 @@ def test_epochs_become_rows_in_order_and_the_network_is_copied(tmp_path, capsys)
         ]
     )
     table = read_table(output, METRICS)
-    assert table["epoch"].tolist() == [0, 0, 1, 1]
-    assert table["task"].tolist() == ["pose", "mood"] * 2
-    assert table["accuracy"].tolist() == [0.5, 0.1, 0.75, 0.1]
-    assert table["macro_f1"].tolist()[2] == 0.375
-    assert table["trained_dataset"].tolist() == [None, None, "heads", "heads"]
+    assert table["epoch"].tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
+    assert table["task"].tolist() == ["pose", "mood"] * 4
+    assert table["split"].tolist() == ["validation", "validation", "test", "test"] * 2
+    assert table["accuracy"].tolist() == [0.125, 0.2, 0.5, 0.1, 0.1875, 0.2, 0.75, 0.1]
+    assert table["macro_f1"].tolist()[6] == 0.375
+    assert table["n_samples"].tolist() == [5, 5, 10, 10] * 2
+    assert table["trained_dataset"].tolist() == [None] * 4 + ["heads"] * 4
     assert network.read_bytes() == b"weights"
     printed = capsys.readouterr().out
     assert "75.0%" in printed
+    # What is printed is the test split's.
+    assert "18.8%" not in printed
+    assert "20.0%" not in printed
     assert str(output.parent) in printed
 
 

@@ -12,7 +12,8 @@ from stages.prepare_images import main
 from stages.storage.files import digest_file
 from stages.storage.tables import read_table
 
-SPLITS = ("train", "test")
+SPLITS = ("train", "validation", "test")
+FILES = {f"{split}.{kind}" for split in SPLITS for kind in ("npy", "parquet")}
 FACES = {"source": "synthetic_faces", "task": "pose", "style": "dark_noisy", "seed": 3}
 FOLDER = {"source": "image_folder", "task": "kind", "path": "images"}
 BAD = {
@@ -45,8 +46,9 @@ def read_split(outputs, split):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Eight good images, each of a grey of its own that follows the order of the manifest."""
+    """Ten good images, each of a grey of its own that follows the order of the manifest."""
     names = ["train/a/1.png", "train/a/2.png", "train/b/1.png", "train/b/2.png"]
+    names += ["validation/a/1.png", "validation/b/1.png"]
     names += ["test/a/1.png", "test/a/2.png", "test/b/1.png", "test/b/2.png"]
     for number, name in enumerate(names):
         path = tmp_path / "images" / name
@@ -72,14 +74,15 @@ def broken_folder(folder):
 
 def test_manifest_and_images(folder):
     outputs = prepare(folder, FOLDER)
-    assert sorted(path.name for path in outputs.iterdir()) == ["test.npy", "test.parquet", "train.npy", "train.parquet"]
-    for split, first in (("train", 0), ("test", 4)):
+    assert {path.name for path in outputs.iterdir()} == FILES
+    four, two = ["a/1", "a/2", "b/1", "b/2"], ["a/1", "b/1"]
+    for split, first, names in (("train", 0, four), ("validation", 4, two), ("test", 6, four)):
         table, images = read_split(outputs, split)
-        assert table["sample_id"].tolist() == [first, first + 1, first + 2, first + 3]
-        assert table["path"].tolist() == [f"{split}/{name}.png" for name in ("a/1", "a/2", "b/1", "b/2")]
-        assert table["label"].tolist() == ["a", "a", "b", "b"]
+        assert table["sample_id"].tolist() == [first + place for place in range(len(names))]
+        assert table["path"].tolist() == [f"{split}/{name}.png" for name in names]
+        assert table["label"].tolist() == [name[0] for name in names]
         assert images.dtype == np.uint8
-        assert images.shape == (4, 8, 6, 3)
+        assert images.shape == (len(names), 8, 6, 3)
         assert (images == (10 * table["sample_id"])[:, None, None, None]).all()
         assert table.metadata == {
             "dataset": "snaps",
@@ -128,30 +131,30 @@ def test_one_split_keeps_its_sample_ids(folder):
 
 
 def test_workers_change_nothing(tmp_path):
-    settings = {**FACES, "samples": {"train": 150, "test": 20}}
+    settings = {**FACES, "samples": {"train": 150, "validation": 10, "test": 20}}
     contents = []
     for n_workers in ("1", "3"):
         root = tmp_path / n_workers
         outputs = prepare(root, settings, "--workers", n_workers, height=16, width=16)
         contents.append({path.name: path.read_bytes() for path in outputs.iterdir()})
-    assert contents[0].keys() == {"train.npy", "train.parquet", "test.npy", "test.parquet"}
+    assert contents[0].keys() == FILES
     assert contents[0] == contents[1]
 
 
 def test_audit_labels_are_kept(tmp_path):
-    outputs = prepare(tmp_path, {**FACES, "samples": {"train": 10, "test": 5}})
+    outputs = prepare(tmp_path, {**FACES, "samples": {"train": 10, "validation": 6, "test": 5}})
     table, images = read_split(outputs, "test")
-    assert table["sample_id"].tolist() == [10, 11, 12, 13, 14]
+    assert table["sample_id"].tolist() == [16, 17, 18, 19, 20]
     assert set(table["audit_expression"]) == {"angry", "happy", "neutral", "sad", "surprised"}
     assert len(np.unique(images.reshape(5, -1), axis=0)) == 5
 
 
 def test_bad_images_are_all_listed(broken_folder):
-    with pytest.raises(ValueError, match="6 of 14") as caught:
+    with pytest.raises(ValueError, match="6 of 16") as caught:
         prepare(broken_folder, FOLDER)
     first, *others = str(caught.value).splitlines()
     assert first == (
-        "dataset snaps: 6 of 14 images cannot be used; mend or remove them, or set images.on_error to skip:"
+        "dataset snaps: 6 of 16 images cannot be used; mend or remove them, or set images.on_error to skip:"
     )
     for line, (path, reason) in zip(others, BAD.items(), strict=True):
         assert line.startswith(f"  {path}: {reason}")
@@ -162,7 +165,7 @@ def test_bad_images_leave_older_results_alone(folder):
     outputs = prepare(folder, FOLDER)
     before = {path.name: path.read_bytes() for path in outputs.iterdir()}
     (folder / "images/test/a/1.png").write_text("no image")
-    with pytest.raises(ValueError, match="1 of 8 images"):
+    with pytest.raises(ValueError, match="1 of 10 images"):
         prepare(folder, FOLDER)
     assert {path.name: path.read_bytes() for path in outputs.iterdir()} == before
 
@@ -182,9 +185,9 @@ def test_bad_images_can_be_skipped(broken_folder, tmp_path):
     np.save(tmp_path / "saved.npy", images)
     assert (outputs / "train.npy").read_bytes() == (tmp_path / "saved.npy").read_bytes()
     table, images = read_split(outputs, "test")
-    assert table["sample_id"].tolist() == [9, 10, 11, 12]
+    assert table["sample_id"].tolist() == [11, 12, 13, 14]
     assert table.metadata["skipped"] == [["test/b/gone.png", "does not exist"]]
-    assert images[:, 0, 0, 0].tolist() == [40, 50, 60, 70]
+    assert images[:, 0, 0, 0].tolist() == [60, 70, 80, 90]
     assert str(broken_folder).encode() not in (outputs / "train.parquet").read_bytes()
 
 
@@ -205,6 +208,30 @@ def test_bomb_limit_is_inclusive(folder):
 def test_errors_of_the_source_name_the_dataset(folder):
     with pytest.raises(ValueError, match=r"^dataset snaps: .*nowhere: is not a folder"):
         prepare(folder, {**FOLDER, "path": "nowhere"})
+
+
+def test_a_carved_validation_split_is_prepared_and_its_settings_are_recorded(tmp_path):
+    for number in range(24):
+        path = tmp_path / "images" / "ab"[number % 2] / f"{number:02d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8), 10 * number).save(path)
+    settings = {**FOLDER, "split": {"test": 0.25, "seed": 0}, "validation": 0.25, "samples": 8, "seed": 1}
+    outputs = prepare(tmp_path, settings)
+    tables = {split: read_split(outputs, split)[0] for split in SPLITS}
+    # A quarter of 12 for testing and of the other 9 for validation, 2.25 and rounded, in each class.
+    assert {split: len(table) for split, table in tables.items()} == {"train": 8, "validation": 4, "test": 6}
+    assert np.concatenate([table["sample_id"] for table in tables.values()]).tolist() == list(range(18))
+    assert len({path for table in tables.values() for path in table["path"]}) == 18
+    for split, table in tables.items():
+        assert sorted(table["label"].tolist()) == ["a"] * (len(table) // 2) + ["b"] * (len(table) // 2)
+        images = read_split(outputs, split)[1]
+        assert images[:, 0, 0, 0].tolist() == [10 * int(path[2:4]) for path in table["path"]]
+        recorded = table.metadata["parameters"]["settings"]
+        assert {key: recorded[key] for key in ("validation", "samples", "seed")} == {
+            "validation": 0.25,
+            "samples": 8,
+            "seed": 1,
+        }
 
 
 def test_options_must_pair(folder):

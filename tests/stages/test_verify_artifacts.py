@@ -2,7 +2,10 @@ import shutil
 
 import pytest
 
-from stages.verify_artifacts import main
+from stages import evaluate_network, refine_labels
+from stages.core import contracts
+from stages.verify_artifacts import CONTRACTS, main
+from tests.conftest import EXPRESSIONS, write_split
 
 
 @pytest.fixture
@@ -56,6 +59,47 @@ def test_a_damaged_and_a_missing_file_are_told_apart(results, capsys):
     assert "density.parquet: is damaged" in captured.err
     assert "labels.parquet: does not belong to verify/pose/density.parquet" in captured.err
     assert "0 inputs no longer there" not in captured.out
+
+
+def test_every_kind_of_table_is_looked_for():
+    known = [value for value in vars(contracts).values() if isinstance(value, contracts.Contract)]
+    assert sorted(contract.name for contract in CONTRACTS.values()) == sorted(contract.name for contract in known)
+
+
+def test_a_damaged_refinement_is_found(results, capsys):
+    path = results / "verify/pose/refinement.parquet"
+    refine_labels.main(
+        [
+            *("--task", "pose", "--features", str(results / "verify/features/faces.parquet")),
+            *("--strength", "1", "--neighbors", "3", "--threads", "1", "--output", str(path)),
+        ]
+    )
+    main([str(results)])
+    assert "0 problems" in capsys.readouterr().out
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ValueError, match="1 of "):
+        main([str(results)])
+    assert "refinement.parquet: is damaged" in capsys.readouterr().err
+
+
+def test_metrics_belong_to_the_validation_split_too(results, capsys):
+    def validate(seed):
+        return write_split(results, "faces", "expression", EXPRESSIONS, 9, seed=seed, split="validation", first_id=42)
+
+    split, folder = validate(5), results / "initial"
+    evaluate_network.main(
+        [
+            *("--network", str(folder / "network.safetensors"), "--card", str(folder / "checkpoint.json")),
+            *("--tables", str(split.table), "--images", str(split.images), "--threads", "1", "--device", "cpu"),
+            *("--output", str(folder / "metrics.json")),
+        ]
+    )
+    main([str(results)])
+    assert "0 problems" in capsys.readouterr().out
+    validate(6)
+    with pytest.raises(ValueError, match="1 of "):
+        main([str(results)])
+    assert "metrics.json: does not belong to faces/validation.parquet as it is now" in capsys.readouterr().err
 
 
 def test_an_empty_folder_is_refused(tmp_path):

@@ -34,6 +34,8 @@ def test_distances_are_those_of_the_paper(tmp_path):
     np.testing.assert_allclose(table["component_distance"], [[0, 4], [25, 13]])
     np.testing.assert_allclose(table["flow"], [[0.25, 0.75]] * 2)
     np.testing.assert_allclose(table["transport_distance"], [3, 16])
+    # The labeled domain's mean is (0, 1.5), its spread 0.75.
+    np.testing.assert_allclose(table["mean_distance"], [2.25, 15.25])
     assert table.metadata["decay"] == 0.3
     assert set(table.metadata["inputs"]) == {"u.parquet", "l.parquet"}
     main(
@@ -48,7 +50,9 @@ def test_distances_are_those_of_the_paper(tmp_path):
             str(output),
         ]
     )
-    np.testing.assert_allclose(read_table(output, TRANSPORT)["component_distance"], [[0, 2], [5, np.sqrt(13)]])
+    table = read_table(output, TRANSPORT)
+    np.testing.assert_allclose(table["component_distance"], [[0, 2], [5, np.sqrt(13)]])
+    np.testing.assert_allclose(table["mean_distance"], [1.5, np.sqrt(15.25)])
 
 
 def test_bad_options_and_mixtures_leave_nothing(tmp_path):

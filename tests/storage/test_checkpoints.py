@@ -33,7 +33,7 @@ def make_batches(seed):
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (24, 8, 8, 3), dtype=np.uint8)
     targets = {"pose": one_hot(rng.integers(0, 2, 24), 2), "age": one_hot(rng.integers(0, 2, 24), 2)}
-    training_set = TrainingSet(images, np.arange(24), targets)
+    training_set = TrainingSet(images, np.arange(24), targets, "expression")
     return EpochBatches([training_set], batch_size=8, augmentation=Augmentation(), order_seed=seed, augmentation_seed=0)
 
 

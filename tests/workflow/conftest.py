@@ -73,20 +73,21 @@ TINY = {
             "source": "synthetic_faces",
             "style": "dark_noisy",
             "seed": 1,
-            "samples": {"train": 60, "test": 20},
+            "samples": {"train": 60, "validation": 20, "test": 20},
         },
         "portraits": {
             "task": "pose",
             "source": "synthetic_faces",
             "style": "bright_clean",
             "seed": 2,
-            "samples": {"train": 70, "test": 20},
+            "samples": {"train": 70, "validation": 20, "test": 20},
         },
     },
     "images": {"height": 16, "width": 16},
     "network": {"backbone": "vgg_tiny", "head_features": 16},
     "training": {"epochs": 2, "learning_rate": 0.001},
     "mixture": {"components": 2},
+    "compute": {"threads": 1},
 }
 
 

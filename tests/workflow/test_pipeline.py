@@ -18,7 +18,7 @@ from stages.core.contracts import AUDIT, FEATURES, MANIFEST, METRICS, WEIGHTS
 from stages.storage.tables import read_metadata, read_table
 from stages.verify_artifacts import main as verify
 
-PER_TASK = ("estimate_density", "fit_mixture", "weigh_distribution", "materialize_labels", "audit_weights")
+SPLITS = ("train", "validation", "test")
 
 
 def digest_results(folder):
@@ -40,7 +40,7 @@ def test_two_epochs_leave_every_artifact_of_the_design(finished):
     epochs = {"epoch-001": "pose", "epoch-002": "expression"}
     expected = {"seed-0/mtl_sa/metrics.parquet", "seed-0/mtl_sa/network.safetensors"}
     expected |= {
-        f"data/{d}/{s}.{e}" for d in ("snapshots", "portraits") for s in ("train", "test") for e in ("parquet", "npy")
+        f"data/{d}/{s}.{e}" for d in ("snapshots", "portraits") for s in SPLITS for e in ("parquet", "npy")
     }
     for folder in ("initial", *(f"mtl_sa/{epoch}" for epoch in epochs)):
         files = ("network.safetensors", "optimizer.safetensors", "checkpoint.json", "metrics.json")
@@ -56,9 +56,10 @@ def test_two_epochs_leave_every_artifact_of_the_design(finished):
 
 def test_epochs_alternate_and_metrics_are_one_table(finished):
     metrics = read_table(finished.results / "seed-0/mtl_sa/metrics.parquet", METRICS)
-    assert metrics["epoch"].tolist() == [0, 0, 1, 1, 2, 2]
-    assert metrics["task"].tolist() == ["expression", "pose"] * 3
-    assert metrics["trained_dataset"].tolist() == [None, None, "snapshots", "snapshots", "portraits", "portraits"]
+    assert metrics["epoch"].tolist() == np.repeat([0, 1, 2], 4).tolist()
+    assert metrics["task"].tolist() == ["expression", "pose"] * 6
+    assert metrics["split"].tolist() == ["validation", "validation", "test", "test"] * 3
+    assert metrics["trained_dataset"].tolist() == [None] * 4 + ["snapshots"] * 4 + ["portraits"] * 4
     last = (finished.results / "seed-0/mtl_sa/epoch-002/network.safetensors").read_bytes()
     assert (finished.results / "seed-0/mtl_sa/network.safetensors").read_bytes() == last
 
@@ -254,7 +255,7 @@ def test_three_tasks_take_turns_and_augment_each_other(project):
     }
     for method in ("mtl_sa", "mtl_wf"):
         metrics = read_table(project.results / f"seed-0/{method}/metrics.parquet", METRICS)
-        assert len(metrics) == 9
+        assert len(metrics) == 18
     weights = read_table(project.results / "seed-0/mtl_wf/epoch-001/blues_task/weights.parquet", WEIGHTS)
     assert (weights["selection_weight"] == 0).all()
     for method, temperature in (("mtl_sa", 2), ("mtl_wf", 1)):

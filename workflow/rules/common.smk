@@ -1,10 +1,12 @@
 # What the rules share: checked settings, paths, and who needs what. The only helper functions.
 import ast
+import atexit
 import hashlib
 import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from shlex import quote
 
@@ -15,7 +17,7 @@ BASE = Path(workflow.basedir)
 sys.path.insert(0, str(BASE))
 
 from stages.core.schedule import augmented_tasks, trained_dataset
-from stages.core.settings import SettingsError, check_experiment, check_settings
+from stages.core.settings import SettingsError, check_experiment, check_methods, check_settings
 
 # Each epoch waits for the one before it, and Snakemake follows such a chain by recursion.
 sys.setrecursionlimit(max(sys.getrecursionlimit(), 100_000))
@@ -35,6 +37,7 @@ def load_settings():
             load_yaml("workflow/schemas/methods.schema.yaml"),
             "workflow/methods.yaml",
         )
+        check_methods(methods, "workflow/methods.yaml")
         settings = check_settings(config, load_yaml("workflow/schemas/config.schema.yaml"), source)
         check_experiment(settings, methods, source)
     except SettingsError as error:
@@ -43,20 +46,25 @@ def load_settings():
 
 
 config, METHODS = load_settings()
+COMPARED = config["comparison"]["methods"] = config["comparison"]["methods"] or list(METHODS)
 
 DATASETS = config["datasets"]
 TASK_OF = {dataset: settings["task"] for dataset, settings in DATASETS.items()}
 DATASET_OF = {task: dataset for dataset, task in TASK_OF.items()}
 SEEDS = config["seeds"]
-SPLITS = ["train", "test"]
+SPLITS = ["train", "validation", "test"]
+HELD_OUT = ["validation", "test"]
 LAST_EPOCH = config["training"]["epochs"]
 # For jobs whose result does not depend on their threads: all cores, but for density those that the
 # mixtures of the same features can use meanwhile.
 ALL_CORES = workflow.resource_settings.cores or config["compute"]["threads"]
 DENSITY_CORES = max(1, ALL_CORES - config["compute"]["threads"])
 DISTRIBUTION_METHODS = [
-    name for name, row in METHODS.items() if isinstance(row["selection"], list) and "distribution" in row["selection"]
+    name
+    for name, row in METHODS.items()
+    if isinstance(row.get("selection"), list) and "distribution" in row["selection"]
 ]
+TRANSFER_METHODS = [name for name, row in METHODS.items() if "label_transfer" in row]
 
 # Folders of artifacts, with wildcards; everything of an experiment lies below RESULTS, its logs and
 # benchmark files below LOGS in the same arrangement.
@@ -64,6 +72,7 @@ RESULTS = f"results/{config['experiment']}"
 LOGS = f"logs/{config['experiment']}"
 DATA = f"{RESULTS}/data/{{dataset}}"
 INITIAL = f"{RESULTS}/seed-{{seed}}/initial"
+INITIAL_SEPARATE = f"{RESULTS}/seed-{{seed}}/initial_separate"
 METHOD_RUN = f"{RESULTS}/seed-{{seed}}/{{method}}"
 EPOCH = f"{METHOD_RUN}/epoch-{{epoch}}"
 TASK = f"{EPOCH}/{{task}}"
@@ -80,7 +89,7 @@ wildcard_constraints:
     dataset="|".join(DATASETS),
     task="|".join(DATASET_OF),
     method="|".join(METHODS),
-    checkpoint=rf"initial|({'|'.join(METHODS)})/epoch-((?!000)\d\d\d|[1-9]\d\d\d+)",
+    checkpoint=rf"initial|initial_separate|({'|'.join(METHODS)})/epoch-((?!000)\d\d\d|[1-9]\d\d\d+)",
 
 
 ENVIRONMENT = str(BASE / "environment.yml")
@@ -136,17 +145,31 @@ def checkpoint_files(folder):
     return {name: f"{folder}/{file}" for name, file in CHECKPOINT_FILES.items()}
 
 
+def schedule_of(wildcards):
+    return METHODS[wildcards.method]["schedule"]
+
+
+def initial_folder(wildcards):
+    """What a method's first epoch starts from: joint training, or one network per task."""
+    folder = INITIAL_SEPARATE if schedule_of(wildcards) == "single" else INITIAL
+    return folder.format(seed=wildcards.seed)
+
+
 def previous_checkpoint(wildcards):
-    """The checkpoint that an epoch starts from: joint training for the first one."""
+    """The checkpoint that an epoch starts from."""
     epoch = int(wildcards.epoch)
     if epoch == 1:
-        return checkpoint_files(INITIAL.format(seed=wildcards.seed))
+        return checkpoint_files(initial_folder(wildcards))
     previous = EPOCH.format(seed=wildcards.seed, method=wildcards.method, epoch=f"{epoch - 1:03d}")
     return checkpoint_files(previous)
 
 
 def dataset_of_epoch(wildcards):
     return trained_dataset(int(wildcards.epoch), list(DATASETS))
+
+
+def datasets_of_epoch(wildcards):
+    return list(DATASETS) if schedule_of(wildcards) == "mixed" else [dataset_of_epoch(wildcards)]
 
 
 def prepared(datasets, split):
@@ -178,23 +201,26 @@ def labeled_features(wildcards):
 
 
 def wanted_tasks(dataset, wildcards):
-    """Tasks whose features are needed of a dataset: its own, or in its own epoch all others."""
-    if dataset == dataset_of_epoch(wildcards):
-        return ",".join(augmented_tasks(int(wildcards.epoch), TASK_OF))
+    """Tasks whose features are needed of a dataset: its own, or where it is trained on all others."""
+    if dataset in datasets_of_epoch(wildcards):
+        return ",".join(task for task in DATASET_OF if task != TASK_OF[dataset])
     return TASK_OF[dataset]
 
 
 def selection_tables(wildcards):
     """The tables that the criteria of a method are computed from."""
-    selection = METHODS[wildcards.method]["selection"]
-    criteria = selection if isinstance(selection, list) else []
+    row = METHODS[wildcards.method]
+    criteria = row["selection"] if isinstance(row["selection"], list) else []
     folder = TASK.format(**wildcards)
     tables = {}
+    if "refinement" in row:
+        tables["refinement"] = f"{folder}/refinement.parquet"
     if "density" in criteria:
         tables["density"] = f"{folder}/density.parquet"
     if "distribution" in criteria:
         tables["responsibilities"] = f"{folder}/responsibilities.parquet"
-        tables["transport"] = f"{folder}/transport.parquet"
+        distances = "discrepancy" if row.get("distance") == "mmd" else "transport"
+        tables[distances] = f"{folder}/{distances}.parquet"
     return tables
 
 
@@ -202,26 +228,53 @@ def selection_options(wildcards):
     return " ".join(f"--{name} {path}" for name, path in selection_tables(wildcards).items())
 
 
-def method_temperature(wildcards):
-    return METHODS[wildcards.method].get("temperature", config["labels"]["temperature"])
+def label_setting(name):
+    """A setting of the labels: the method's own, or the config's."""
+    return lambda wildcards: METHODS[wildcards.method].get(name, config["labels"][name])
+
+
+def method_setting(*keys, default):
+    """A setting of the method, or what holds where it has none."""
+
+    def value(wildcards):
+        row = METHODS[wildcards.method]
+        for key in keys:
+            row = row.get(key, {})
+        return default if row == {} else row
+
+    return value
 
 
 def epoch_labels(wildcards):
-    """The materialized labels of an epoch, by task."""
-    tasks = augmented_tasks(int(wildcards.epoch), TASK_OF)
-    return {task: f"{EPOCH.format(**wildcards)}/{task}/labels.parquet" for task in tasks}
+    """The materialized labels of an epoch: task and path of each table."""
+    folder = EPOCH.format(**wildcards)
+    row = METHODS[wildcards.method]
+    if row["schedule"] == "alternating":
+        tasks = augmented_tasks(int(wildcards.epoch), TASK_OF)
+        return [(task, f"{folder}/{task}/labels.parquet") for task in tasks]
+    if "label_transfer" in row and int(wildcards.epoch) > row["label_transfer"]["warmup"]:
+        return [
+            (task, f"{folder}/{task}/{dataset}/labels.parquet")
+            for dataset in DATASETS
+            for task in DATASET_OF
+            if task != TASK_OF[dataset]
+        ]
+    return []
+
+
+def label_tables(wildcards):
+    return [path for _, path in epoch_labels(wildcards)]
 
 
 def label_options(wildcards):
-    return [f"{task}={path}" for task, path in epoch_labels(wildcards).items()]
+    return [f"{task}={path}" for task, path in epoch_labels(wildcards)]
 
 
 def all_epochs(pattern):
     """Paths of a file in the joint training and in every epoch of a run."""
 
     def paths(wildcards):
-        initial = [f"{INITIAL}/{pattern}".format(seed=wildcards.seed)]
-        return initial + [
+        return [f"{initial_folder(wildcards)}/{pattern}"] + [
             f"{EPOCH}/{pattern}".format(seed=wildcards.seed, method=wildcards.method, epoch=f"{epoch:03d}")
             for epoch in range(1, LAST_EPOCH + 1)
         ]
@@ -241,12 +294,13 @@ def has_audit(dataset, task):
     return task in settings.get("columns", {}).get("audit", {})
 
 
-def audit_tables():
+def audit_tables(methods, seeds):
     """The audits of all epochs and tasks for which labels were held back."""
     return [
         f"{TASK}/audit.parquet".format(seed=seed, method=method, epoch=f"{epoch:03d}", task=task)
-        for seed in SEEDS
-        for method in config["methods"]
+        for seed in seeds
+        for method in methods
+        if METHODS[method]["schedule"] == "alternating"
         for epoch in range(1, LAST_EPOCH + 1)
         for task in augmented_tasks(epoch, TASK_OF)
         if has_audit(trained_dataset(epoch, list(DATASETS)), task)
@@ -270,7 +324,7 @@ def pretrained_file(wildcards):
 
 def run_check():
     """Stop a run before its first job where its data, its settings or the disk will not do."""
-    selections = [METHODS[method]["selection"] for method in config["methods"]]
+    selections = [METHODS[method].get("selection") for method in config["methods"]]
     command = [sys.executable, "-m", "stages.check_experiment", "--settings", "-", "--results", RESULTS]
     done = subprocess.run(
         [*command, "--selections", json.dumps(selections)],
@@ -281,3 +335,24 @@ def run_check():
     )
     if done.returncode:
         raise WorkflowError("The experiment cannot run; the line above says why. Nothing was written.")
+
+
+def start_servers():
+    """Start what jobs on this machine are forked from; see stages/warm_start.py."""
+    deployed = workflow.deployment_settings.deployment_method
+    # After loading some of its system libraries, macOS lets no process fork.
+    if not config["compute"]["warm_start"] or deployed or not workflow.local_exec or sys.platform != "linux":
+        return
+    folder = tempfile.mkdtemp(prefix="stages-")
+    if len(folder) > 90:
+        os.rmdir(folder)
+        return
+    for kind in ("network", "statistics"):
+        server = subprocess.Popen(
+            [sys.executable, "-m", "stages.warm_start", folder, kind],
+            stdin=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": str(BASE)},
+        )
+        # A server ends with its standard input, whichever way Snakemake ends.
+        atexit.register(server.communicate)
+    os.environ["STAGE_SERVERS"] = folder

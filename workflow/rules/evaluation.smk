@@ -3,7 +3,8 @@
 
 rule evaluate_network:
     input:
-        **prepared(DATASETS, "test"),
+        tables=expand(f"{DATA}/{{split}}.parquet", dataset=DATASETS, split=HELD_OUT),
+        images=expand(f"{DATA}/{{split}}.npy", dataset=DATASETS, split=HELD_OUT),
         network=f"{RESULTS}/seed-{{seed}}/{{checkpoint}}/network.safetensors",
         card=f"{RESULTS}/seed-{{seed}}/{{checkpoint}}/checkpoint.json",
     output:
@@ -24,7 +25,6 @@ rule evaluate_network:
         "python -m stages.evaluate_network"
         " --network {input.network}"
         " --card {input.card}"
-        " --split test"
         " --tables {input.tables}"
         " --images {input.images}"
         " --batch-size {params.batch_size}"

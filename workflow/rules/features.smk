@@ -20,6 +20,7 @@ rule extract_features:
         code=stage_digest("extract_features"),
         tasks=lambda wildcards: [wanted_tasks(dataset, wildcards) for dataset in DATASETS],
         normalize=config["features"]["normalize"],
+        label_source="classifier",
         batch_size=config["features"]["batch_size"],
         device=config["compute"]["device"],
         n_threads=config["compute"]["threads"],
@@ -30,6 +31,7 @@ rule extract_features:
         " --images {input.images}"
         " --tasks {params.tasks}"
         " --normalize {params.normalize}"
+        " --label-source {params.label_source}"
         " --batch-size {params.batch_size}"
         " --device {params.device}"
         " --threads {params.n_threads}"
@@ -37,7 +39,7 @@ rule extract_features:
         " 2>&1 | tee {log}"
 
 
-# Methods that do not compare domains need only the dataset being trained on.
+# Methods that do not compare domains need the datasets being trained on, one by one.
 use rule extract_features as extract_unlabeled_features with:
     input:
         unpack(lambda wildcards: {"network": previous_checkpoint(wildcards)["network"]}),
@@ -55,6 +57,7 @@ use rule extract_features as extract_unlabeled_features with:
         code=stage_digest("extract_features"),
         tasks=lambda wildcards: [wanted_tasks(wildcards.dataset, wildcards)],
         normalize=config["features"]["normalize"],
+        label_source=lambda wildcards: "transfer" if wildcards.method in TRANSFER_METHODS else "classifier",
         batch_size=config["features"]["batch_size"],
         device=config["compute"]["device"],
         n_threads=config["compute"]["threads"],

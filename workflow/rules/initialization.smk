@@ -1,4 +1,4 @@
-# Epoch 0: joint training, once per seed for all methods.
+# Epoch 0: joint training, once per seed for all methods but single-task learning.
 
 
 rule initialize_network:
@@ -22,6 +22,7 @@ rule initialize_network:
         cross_stitch_identity=config["network"]["cross_stitch_identity"],
         mean=config["images"]["mean"],
         std=config["images"]["std"],
+        separate=False,
         passes=config["training"]["initial_epochs"],
         batch_size=config["training"]["batch_size"],
         learning_rate=config["training"]["learning_rate"],
@@ -39,6 +40,7 @@ rule initialize_network:
         " --cross-stitch-identity {params.cross_stitch_identity}"
         " --mean {params.mean}"
         " --std {params.std}"
+        " --separate {params.separate}"
         " --passes {params.passes}"
         " --batch-size {params.batch_size}"
         " --learning-rate {params.learning_rate}"
@@ -54,3 +56,28 @@ rule initialize_network:
         " --output-optimizer {output.optimizer}"
         " --output-card {output.card}"
         " 2>&1 | tee {log}"
+
+
+use rule initialize_network as initialize_separate_networks with:
+    output:
+        **checkpoint_files(INITIAL_SEPARATE),
+    log:
+        f"{LOGS}/seed-{{seed}}/initial_separate/initialize_network.log",
+    benchmark:
+        f"{LOGS}/seed-{{seed}}/initial_separate/initialize_network.benchmark.tsv"
+    params:
+        code=stage_digest("initialize_network"),
+        backbone=config["network"]["backbone"],
+        pretrained=config["network"]["pretrained"] or "none",
+        head_features=config["network"]["head_features"],
+        cross_stitch_identity=config["network"]["cross_stitch_identity"],
+        mean=config["images"]["mean"],
+        std=config["images"]["std"],
+        separate=True,
+        passes=config["training"]["initial_epochs"],
+        batch_size=config["training"]["batch_size"],
+        learning_rate=config["training"]["learning_rate"],
+        augmentation=config["training"]["augmentation"],
+        loader_workers=untracked(config["training"]["loader_workers"]),
+        device=config["compute"]["device"],
+        n_threads=config["compute"]["threads"],

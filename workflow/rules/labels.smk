@@ -19,17 +19,46 @@ rule materialize_labels:
         code=stage_digest("materialize_labels"),
         tables=selection_options,
         selection=lambda wildcards: json.dumps(METHODS[wildcards.method]["selection"]),
-        temperature=method_temperature,
+        distance=method_setting("distance", default="emd"),
+        temperature=label_setting("temperature"),
+        interpolation=label_setting("interpolation"),
+        quantile=label_setting("quantile"),
     shell:
         "python -m stages.materialize_labels"
         " --task {wildcards.task}"
         " --features {input.features}"
         " {params.tables}"
         " --selection {params.selection:q}"
+        " --distance {params.distance}"
         " --temperature {params.temperature}"
+        " --interpolation {params.interpolation}"
+        " --quantile {params.quantile}"
         " --output-weights {output.weights}"
         " --output-labels {output.labels}"
         " 2>&1 | tee {log}"
+
+
+# What label transfer networks say of each of the mixed datasets; it is taken as it is.
+use rule materialize_labels as materialize_transferred_labels with:
+    input:
+        features=f"{EPOCH}/features/{{dataset}}.parquet",
+    output:
+        weights=f"{TASK}/{{dataset}}/weights.parquet",
+        labels=f"{TASK}/{{dataset}}/labels.parquet",
+    log:
+        f"{LOGS}/seed-{{seed}}/{{method}}/epoch-{{epoch}}/{{task}}/materialize_labels.{{dataset}}.log",
+    benchmark:
+        f"{LOGS}/seed-{{seed}}/{{method}}/epoch-{{epoch}}/{{task}}/materialize_labels.{{dataset}}.benchmark.tsv"
+    wildcard_constraints:
+        method="|".join(TRANSFER_METHODS),
+    params:
+        code=stage_digest("materialize_labels"),
+        tables="",
+        selection="0",
+        distance="emd",
+        temperature=1,
+        interpolation="soft",
+        quantile=0,
 
 
 rule audit_weights:

@@ -1,11 +1,11 @@
-# One epoch on one dataset.
+# One epoch: on one dataset, or on a share of all of them.
 
 
 rule train_epoch:
     input:
         unpack(previous_checkpoint),
-        unpack(lambda wildcards: prepared([dataset_of_epoch(wildcards)], "train")),
-        labels=lambda wildcards: list(epoch_labels(wildcards).values()),
+        unpack(lambda wildcards: prepared(datasets_of_epoch(wildcards), "train")),
+        labels=label_tables,
     output:
         **checkpoint_files(EPOCH),
     log:
@@ -17,7 +17,14 @@ rule train_epoch:
     threads: config["compute"]["threads"]
     params:
         code=stage_digest("train_epoch"),
+        schedule=schedule_of,
         labels=label_options,
+        label_transfer=lambda wildcards: "label_transfer" in METHODS[wildcards.method],
+        laplacian=method_setting("regularization", "laplacian", default=0),
+        l21=method_setting("regularization", "l21", default=0),
+        joint_nuclear=method_setting("regularization", "joint_nuclear", default=0),
+        task_nuclear=method_setting("regularization", "task_nuclear", default=0),
+        neighbors=method_setting("regularization", "neighbors", default=5),
         batch_size=config["training"]["batch_size"],
         learning_rate=config["training"]["learning_rate"],
         augmentation=config["training"]["augmentation"],
@@ -26,11 +33,18 @@ rule train_epoch:
         n_threads=config["compute"]["threads"],
     shell:
         "python -m stages.train_epoch"
-        " --table {input.tables}"
+        " --schedule {params.schedule}"
+        " --tables {input.tables}"
         " --images {input.images}"
         " --network {input.network}"
         " --optimizer {input.optimizer}"
         " --labels {params.labels}"
+        " --label-transfer {params.label_transfer}"
+        " --laplacian {params.laplacian}"
+        " --l21 {params.l21}"
+        " --joint-nuclear {params.joint_nuclear}"
+        " --task-nuclear {params.task_nuclear}"
+        " --neighbors {params.neighbors}"
         " --epoch {wildcards.epoch}"
         " --batch-size {params.batch_size}"
         " --learning-rate {params.learning_rate}"

@@ -1,5 +1,5 @@
 # The ingredients of the weights: local density within the unlabeled dataset (supplementary G) and
-# the distance of its clusters from the labeled one (supplementary H).
+# the distance of its clusters from the labeled one (supplementary H); and refined pseudo labels.
 
 
 rule estimate_density:
@@ -93,5 +93,64 @@ rule weigh_distribution:
         " --labeled {input.labeled}"
         " --ground-distance {params.ground_distance}"
         " --decay {params.decay}"
+        " --output {output}"
+        " 2>&1 | tee {log}"
+
+
+rule measure_discrepancy:
+    input:
+        unlabeled=features_of(None),
+        labeled=labeled_features,
+        responsibilities=f"{TASK}/responsibilities.parquet",
+    output:
+        f"{TASK}/discrepancy.parquet",
+    log:
+        f"{LOGS}/seed-{{seed}}/{{method}}/epoch-{{epoch}}/{{task}}/measure_discrepancy.log",
+    benchmark:
+        f"{LOGS}/seed-{{seed}}/{{method}}/epoch-{{epoch}}/{{task}}/measure_discrepancy.benchmark.tsv"
+    conda:
+        ENVIRONMENT
+    threads: config["compute"]["threads"]
+    params:
+        code=stage_digest("measure_discrepancy"),
+        decay=config["transport"]["decay"],
+        n_threads=config["compute"]["threads"],
+    shell:
+        "python -m stages.measure_discrepancy"
+        " --task {wildcards.task}"
+        " --unlabeled {input.unlabeled}"
+        " --labeled {input.labeled}"
+        " --responsibilities {input.responsibilities}"
+        " --decay {params.decay}"
+        " --seed {wildcards.seed}"
+        " --epoch {wildcards.epoch}"
+        " --threads {params.n_threads}"
+        " --output {output}"
+        " 2>&1 | tee {log}"
+
+
+rule refine_labels:
+    input:
+        features=features_of(None),
+    output:
+        f"{TASK}/refinement.parquet",
+    log:
+        f"{LOGS}/seed-{{seed}}/{{method}}/epoch-{{epoch}}/{{task}}/refine_labels.log",
+    benchmark:
+        f"{LOGS}/seed-{{seed}}/{{method}}/epoch-{{epoch}}/{{task}}/refine_labels.benchmark.tsv"
+    conda:
+        ENVIRONMENT
+    threads: ALL_CORES
+    params:
+        code=stage_digest("refine_labels"),
+        strength=method_setting("refinement", "strength", default=0),
+        neighbors=method_setting("refinement", "neighbors", default=1),
+    shell:
+        "python -m stages.refine_labels"
+        " --task {wildcards.task}"
+        " --features {input.features}"
+        " --strength {params.strength}"
+        " --neighbors {params.neighbors}"
+        " --threads {threads}"
         " --output {output}"
         " 2>&1 | tee {log}"

@@ -1,0 +1,104 @@
+"""Compare methods over seeds: a table of all runs, their summary for programs and for people, and curves."""
+
+import json
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from stages.command import run_stage, stage_parser
+from stages.core.comparison import SCORES, SPLITS, Run, aggregate_run, arrange_run, summarize_runs
+from stages.core.contracts import COMPARISON, METRICS
+from stages.core.reports import describe_comparison
+from stages.core.suggestions import suggest
+from stages.storage.benchmarks import read_benchmarks, sum_epochs
+from stages.storage.figures import Curve, draw_curves
+from stages.storage.reports import write_csv, write_text
+from stages.storage.tables import Provenance, read_table, write_table
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = stage_parser(__doc__)
+    parser.add_argument("--runs", nargs="+", required=True, metavar="METHOD/SEED=PARQUET", help="metrics of every run")
+    parser.add_argument("--paper-names", required=True, metavar="JSON", help="paper's name by method, in their order")
+    parser.add_argument("--experiment", required=True, help="the experiment's name")
+    parser.add_argument("--reference", default="mtl_sa", help="method that the others are compared to")
+    parser.add_argument("--last-epochs", type=int, default=4, help="epochs that mean_of_last averages")
+    parser.add_argument("--logs", metavar="DIR", help="logs/<experiment>, for the seconds; unknown without it")
+    parser.add_argument("--output-table", required=True, metavar="PARQUET", help="one row per run, task and aggregate")
+    parser.add_argument("--output-csv", required=True, metavar="CSV", help="the summary over seeds")
+    parser.add_argument("--output-markdown", required=True, metavar="MD", help="the summary for people")
+    parser.add_argument("--output-figure", required=True, metavar="SVG", help="test accuracy against epoch")
+    options = parser.parse_args(argv)
+    paper_names = json.loads(options.paper_names)
+    paths = [entry.split("=", 1) for entry in options.runs]
+    runs = [read_run(name, path, paper_names) for name, path in paths]
+    runs.sort(key=lambda run: (list(paper_names).index(run.method), run.seed))
+    curves = join_curves(runs, paper_names)
+    seconds = sum_epochs(read_benchmarks(options.logs)) if options.logs else {}
+    rows = [
+        {**row, "seconds_per_epoch": seconds.get((run.method, run.seed), np.nan)}
+        for run in runs
+        for row in aggregate_run(run, options.last_epochs)
+    ]
+    columns = {column.name: np.array([row[column.name] for row in rows]) for column in COMPARISON.columns}
+    summary = [
+        {"paper_name": paper_names[row["method"]], **row, "seconds_per_epoch": mean_seconds(columns, row["method"])}
+        for row in summarize_runs(columns, options.reference, np.random.default_rng(0))
+    ]
+    parameters = {"reference": options.reference, "last_epochs": options.last_epochs, "paper_names": paper_names}
+    write_table(
+        options.output_table,
+        COMPARISON,
+        columns,
+        metadata={"experiment": options.experiment, **parameters},
+        provenance=Provenance("compare_methods", parameters, [path for _, path in paths]),
+    )
+    write_csv(options.output_csv, summary)
+    seeds = sorted({run.seed for run in runs})
+    report = describe_comparison(summary, options.experiment, options.reference, seeds, options.last_epochs)
+    write_text(options.output_markdown, report)
+    draw_curves(options.output_figure, curves, runs[0].tasks, options.reference)
+    print(f"{len(curves)} methods, {len(seeds)} seeds: read {options.output_markdown}")
+
+
+def read_run(name: str, path: str, paper_names: Mapping[str, str]) -> Run:
+    """The run METHOD/SEED from its metrics table.
+
+    Raises:
+        ValueError: the method is not one of `paper_names`, or the metrics have holes.
+    """
+    method, _, seed = name.partition("/")
+    if method not in paper_names or not seed.isdecimal():
+        raise ValueError(f"--runs: '{name}' is no METHOD/SEED of the comparison{suggest(method, paper_names)}")
+    return arrange_run(method, int(seed), read_table(path, METRICS).columns)
+
+
+def join_curves(runs: Sequence[Run], paper_names: Mapping[str, str]) -> dict[str, Curve]:
+    """Test accuracy by method, the seeds of each stacked.
+
+    Raises:
+        ValueError: a run's epochs or tasks are not those of the others, so one of them is out of date.
+    """
+    curves = {}
+    for method in dict.fromkeys(run.method for run in runs):
+        same = [run for run in runs if run.method == method]
+        for run in same:
+            if run.epochs.tolist() != same[0].epochs.tolist() or run.tasks != runs[0].tasks:
+                raise ValueError(
+                    f"run {run.method}/{run.seed}: its epochs differ from those of {same[0].method}/{same[0].seed}, "
+                    f"or its tasks from those of {runs[0].method}/{runs[0].seed}; run snakemake again"
+                )
+        accuracy = np.stack([run.scores[:, :, SPLITS.index("test"), SCORES.index("accuracy")] for run in same])
+        curves[method] = Curve(paper_names[method], same[0].epochs, accuracy)
+    return curves
+
+
+def mean_seconds(columns: Mapping[str, np.ndarray], method: str) -> float:
+    """Seconds per epoch of a method, averaged over the runs that were timed; NaN where none was."""
+    seconds = columns["seconds_per_epoch"][columns["method"] == method]
+    known = seconds[np.isfinite(seconds)]
+    return float(known.mean()) if len(known) else np.nan
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,208 @@
+"""Methods against each other: what a run scored, its spread over seeds, its distance to a reference."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from stages.core.suggestions import list_names
+
+SPLITS = ("validation", "test")
+AGGREGATES = ("validation", "mean_of_last", "last")
+SCORES = ("accuracy", "macro_f1")
+MEAN_OVER_TASKS = "mean over tasks"
+"""Stands in the place of a task; no task can be called so, their names have no spaces."""
+N_RESAMPLES = 10_000
+INTERVAL_PERCENT = 95
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one method scored with one seed.
+
+    Attributes:
+        method: row of workflow/methods.yaml.
+        seed: the run's seed.
+        epochs: increasing, shape (E,).
+        tasks: names of the K tasks.
+        scores: shape (E, K, 2, 2), along `SPLITS` and then `SCORES`.
+    """
+
+    method: str
+    seed: int
+    epochs: np.ndarray
+    tasks: list[str]
+    scores: np.ndarray
+
+
+def arrange_scores(columns: Mapping[str, np.ndarray], axes: Mapping[str, Sequence]) -> np.ndarray:
+    """Rows of a long table as an array with one axis per key column, and `SCORES` along the last.
+
+    Args:
+        columns: key columns and `SCORES` by name, shape (n,) each.
+        axes: the labels along every axis by the name of its key column; rows with others are left out.
+
+    Raises:
+        ValueError: a place of the array has no row, or two; the message names it.
+    """
+    places = [{label: place for place, label in enumerate(labels)} for labels in axes.values()]
+    array = np.full([*map(len, places), len(SCORES)], np.nan)
+    scores = np.column_stack([columns[name] for name in SCORES])
+    for labels, row in zip(zip(*(columns[name] for name in axes), strict=True), scores, strict=True):
+        if not all(label in known for label, known in zip(labels, places, strict=True)):
+            continue
+        place = tuple(known[label] for label, known in zip(labels, places, strict=True))
+        if not np.isnan(array[place]).all():
+            raise ValueError(f"two rows for {_name_place(axes, place)}")
+        array[place] = row
+    holes = np.argwhere(np.isnan(array).any(axis=-1))
+    if len(holes):
+        raise ValueError(f"no row for {_name_place(axes, holes[0])}")
+    return array
+
+
+def arrange_run(method: str, seed: int, columns: Mapping[str, np.ndarray]) -> Run:
+    """A run from the columns of its metrics table.
+
+    Raises:
+        ValueError: a task lacks an epoch or a split, or has one twice.
+    """
+    epochs, tasks = np.unique(columns["epoch"]), list(dict.fromkeys(columns["task"]))
+    try:
+        scores = arrange_scores(columns, {"epoch": epochs, "task": tasks, "split": SPLITS})
+    except ValueError as error:
+        raise ValueError(f"run {method}/{seed}: its metrics have {error}; run snakemake again") from None
+    return Run(method, seed, epochs, tasks, scores)
+
+
+def choose_epochs(validation_accuracy: np.ndarray, last_epochs: int) -> dict[str, slice]:
+    """The epochs that each of `AGGREGATES` averages, as rows of a run's scores.
+
+    `validation` is the one epoch that is best on validation, on average over the tasks; the
+    earliest of equals, joint training included. The test split has no say: it is not even here.
+
+    Args:
+        validation_accuracy: shape (E, K).
+        last_epochs: how many epochs `mean_of_last` averages, where there are so many.
+    """
+    n_epochs = len(validation_accuracy)
+    # Rounded, because averages of equal accuracies in another order differ in their last bit.
+    best = int(np.argmax(validation_accuracy.mean(axis=1).round(12)))
+    return {
+        "validation": slice(best, best + 1),
+        "mean_of_last": slice(max(0, n_epochs - last_epochs), n_epochs),
+        "last": slice(n_epochs - 1, n_epochs),
+    }
+
+
+def aggregate_run(run: Run, last_epochs: int) -> list[dict]:
+    """One row per task, split and aggregate of a run, as in the contract `COMPARISON`, but for the seconds."""
+    validation_accuracy = run.scores[:, :, SPLITS.index("validation"), SCORES.index("accuracy")]
+    rows = []
+    for aggregate, chosen in choose_epochs(validation_accuracy, last_epochs).items():
+        means = run.scores[chosen].mean(axis=0)
+        for (task, split), (accuracy, macro_f1) in zip(
+            ((task, split) for task in run.tasks for split in SPLITS), means.reshape(-1, len(SCORES)), strict=True
+        ):
+            rows.append(
+                {
+                    "method": run.method,
+                    "task": task,
+                    "seed": run.seed,
+                    "split": split,
+                    "epoch": aggregate,
+                    "first_epoch": run.epochs[chosen][0],
+                    "last_epoch": run.epochs[chosen][-1],
+                    "accuracy": accuracy,
+                    "macro_f1": macro_f1,
+                }
+            )
+    return rows
+
+
+def summarize_seeds(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and sample standard deviation over seeds, the first axis of `values`; NaN for one seed."""
+    mean = values.mean(axis=0)
+    return mean, values.std(axis=0, ddof=1) if len(values) > 1 else np.full_like(mean, np.nan)
+
+
+def bootstrap_interval(values: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Percentile bootstrap interval of the mean over seeds, 95 %, from 10,000 resamples.
+
+    All cells share the resamples, so what was paired by seed stays so. With few seeds read it with
+    care: n seeds have only C(2n-1, n) different resamples (3 for two seeds, 126 for five), none of
+    which leaves the range of the n values, so the interval is coarse and narrower than it claims.
+
+    Args:
+        values: shape (n, ...), one value per seed.
+        rng: draws the resamples.
+
+    Returns:
+        Lower and upper ends, shape (...); NaN for one seed, which shows no spread.
+    """
+    n_seeds = len(values)
+    if n_seeds == 1:
+        return np.full(values.shape[1:], np.nan), np.full(values.shape[1:], np.nan)
+    shares = rng.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), size=N_RESAMPLES) / n_seeds
+    means = np.tensordot(shares, values, axes=1)
+    outside = (100 - INTERVAL_PERCENT) / 2
+    low, high = np.percentile(means, [outside, 100 - outside], axis=0)
+    return low, high
+
+
+def summarize_runs(columns: Mapping[str, np.ndarray], reference: str, rng: np.random.Generator) -> list[dict]:
+    """Every method over its seeds, and its distance to the reference method.
+
+    Differences are taken seed by seed, method minus reference, because runs of one seed share
+    their initial network and order of samples; their spread is often smaller than that of the accuracies.
+
+    Args:
+        columns: columns of a `COMPARISON` table.
+        reference: the method that the others are compared to.
+        rng: draws the resamples of the intervals.
+
+    Returns:
+        One row per method, task (and `MEAN_OVER_TASKS`), split and aggregate (`epoch`): `n_seeds`,
+        mean and standard deviation of `SCORES`, and `difference` in accuracy with its interval.
+
+    Raises:
+        ValueError: the reference is not among the methods, or a run or a task of a run is missing.
+    """
+    methods, tasks = list(dict.fromkeys(columns["method"])), list(dict.fromkeys(columns["task"]))
+    seeds = np.unique(columns["seed"])
+    if reference not in methods:
+        raise ValueError(f"the reference '{reference}' is none of the methods compared: {list_names(methods)}")
+    runs = set(zip(columns["method"], columns["seed"], strict=True))
+    missing = [f"{method}/{seed}" for method in methods for seed in seeds if (method, seed) not in runs]
+    if missing:
+        raise ValueError(f"no run {list_names(missing)}: all methods need the same seeds, {seeds.tolist()}")
+    axes = {"seed": seeds, "method": methods, "task": tasks, "split": SPLITS, "epoch": AGGREGATES}
+    scores = arrange_scores(columns, axes)
+    scores = np.concatenate([scores, scores.mean(axis=2, keepdims=True)], axis=2)
+    accuracy = scores[..., SCORES.index("accuracy")]
+    differences = accuracy - accuracy[:, [methods.index(reference)]]
+    low, high = bootstrap_interval(differences, rng)
+    mean, deviation = summarize_seeds(scores)
+    difference = differences.mean(axis=0)
+    rows = []
+    for place in np.ndindex(difference.shape):
+        method, task, split, aggregate = place
+        rows.append(
+            {
+                "method": methods[method],
+                "task": [*tasks, MEAN_OVER_TASKS][task],
+                "split": SPLITS[split],
+                "epoch": AGGREGATES[aggregate],
+                "n_seeds": len(seeds),
+                **dict(zip(SCORES, mean[place], strict=True)),
+                **{f"{name}_std": value for name, value in zip(SCORES, deviation[place], strict=True)},
+                "difference": difference[place],
+                "difference_low": low[place],
+                "difference_high": high[place],
+            }
+        )
+    return rows
+
+
+def _name_place(axes: Mapping[str, Sequence], place: Sequence[int]) -> str:
+    return ", ".join(f"{name} {labels[at]}" for (name, labels), at in zip(axes.items(), place, strict=True))

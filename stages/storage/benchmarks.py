@@ -1,0 +1,64 @@
+"""The benchmark files that Snakemake leaves below an experiment's logs: what every job took."""
+
+import csv
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+_JOB_FOLDER = re.compile(r"seed-(\d+)/([^/]+)/epoch-(\d+)(/|$)")
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """One job.
+
+    Attributes:
+        stage: the rule, without the dataset that a variant of it is for.
+        seconds: wall time.
+        method: None for what all methods share.
+        seed: None for what is not part of an alternating epoch.
+        epoch: None likewise.
+    """
+
+    stage: str
+    seconds: float
+    method: str | None = None
+    seed: int | None = None
+    epoch: int | None = None
+
+
+def read_benchmarks(folder: str | Path) -> list[Benchmark]:
+    """All jobs below `folder`, `logs/<experiment>`; none where it does not exist.
+
+    Files at its top are left out: those are the jobs that sum up the others.
+
+    Raises:
+        ValueError: a file is not one of Snakemake's benchmark files.
+    """
+    folder, jobs = Path(folder), []
+    for path in sorted(folder.glob("*/**/*.benchmark.tsv")):
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file, delimiter="\t"))
+        try:
+            seconds = float(rows[0]["s"])
+        except (IndexError, KeyError, TypeError, ValueError):
+            raise ValueError(f"{path}: has no seconds in its column 's'; delete it") from None
+        stage = path.name.split(".")[0]
+        found = _JOB_FOLDER.match(path.parent.relative_to(folder).as_posix())
+        if found:
+            jobs.append(Benchmark(stage, seconds, found[2], int(found[1]), int(found[3])))
+        else:
+            jobs.append(Benchmark(stage, seconds))
+    return jobs
+
+
+def sum_epochs(jobs: Iterable[Benchmark]) -> dict[tuple[str, int], float]:
+    """Seconds of an average alternating epoch of every method and seed: those of its jobs, one after another."""
+    seconds, epochs = defaultdict(float), defaultdict(set)
+    for job in jobs:
+        if job.epoch is not None:
+            seconds[job.method, job.seed] += job.seconds
+            epochs[job.method, job.seed].add(job.epoch)
+    return {run: total / len(epochs[run]) for run, total in seconds.items()}
