@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from stages.command import run_stage, stage_parser
-from stages.core.backbones import check_backbone, count_network_parameters
+from stages.core.backbones import check_backbone, count_network_parameters, describe_backbone
 from stages.core.disk import estimate_disk, format_bytes
 from stages.core.suggestions import suggest
 from stages.sources.base import SPLITS
@@ -22,16 +22,19 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--settings", type=argparse.FileType(), default=sys.stdin, metavar="JSON", help="the experiment; - for stdin"
     )
-    parser.add_argument("--selections", type=json.loads, required=True, metavar="JSON", help="of the methods to run")
+    parser.add_argument("--methods", type=json.loads, required=True, metavar="JSON", help="rows of those to run")
+    parser.add_argument("--n-seeds", type=int, required=True, help="runs of each method")
     parser.add_argument("--results", type=Path, required=True, metavar="DIR", help="where the artifacts will lie")
     options = parser.parse_args(argv)
     settings = json.load(options.settings)
     samples, classes = read_datasets(settings)
-    check_samples(settings, options.selections, samples, classes)
+    check_samples(settings, options.methods, samples, classes)
     images, network = settings["images"], settings["network"]
     image_shape = (images["height"], images["width"], images["channels"])
     check_backbone(network["backbone"], image_shape, network["pretrained"])
     n_classes = {name: len(names) for name, names in classes.items()}
+    n_backbone, _ = describe_backbone(network["backbone"], image_shape)
+    n_parameters = count_network_parameters(network["backbone"], image_shape, network["head_features"], n_classes)
     parts = estimate_disk(
         {
             name: {split: sum(one.split == split for one in found) for split in SPLITS}
@@ -40,11 +43,12 @@ def main(argv: list[str] | None = None) -> None:
         n_classes,
         image_shape=image_shape,
         head_features=network["head_features"],
-        n_parameters=count_network_parameters(network["backbone"], image_shape, network["head_features"], n_classes),
+        n_parameters=n_parameters,
+        n_separate_parameters=n_parameters + (len(n_classes) - 1) * n_backbone,
         n_components=settings["mixture"]["components"],
         n_epochs=settings["training"]["epochs"],
-        n_seeds=len(settings["seeds"]),
-        criteria=options.selections,
+        n_seeds=options.n_seeds,
+        methods=options.methods,
         keep_features=settings["storage"]["keep_features"],
     )
     check_disk(options.results, parts)
@@ -66,7 +70,7 @@ def read_datasets(settings: dict) -> tuple[dict, dict]:
     return samples, classes
 
 
-def check_samples(settings: dict, selections: list, samples: dict, classes: dict) -> None:
+def check_samples(settings: dict, methods: list, samples: dict, classes: dict) -> None:
     """What settings and samples must agree on.
 
     Raises:
@@ -74,6 +78,7 @@ def check_samples(settings: dict, selections: list, samples: dict, classes: dict
             classes of their task.
     """
     n_components = settings["mixture"]["components"]
+    selections = [method.get("selection") for method in methods]
     uses_mixtures = any(isinstance(selection, list) and "distribution" in selection for selection in selections)
     classes_of_task = {dataset["task"]: classes[name] for name, dataset in settings["datasets"].items()}
     for name, found in samples.items():

@@ -75,15 +75,17 @@ def main(argv: list[str] | None = None) -> None:
         transport_distances=distances and distances[DISTANCES[options.distance]],
         decay=distances and distances.metadata["decay"],
     )
-    if options.interpolation == "threshold":
+    # A constant weight ranks nothing.
+    thresholded = options.interpolation == "threshold" and isinstance(options.selection, list)
+    if thresholded:
         selected = threshold_weights(selection.selection_weights, options.quantile)
         selection = replace(selection, selection_weights=selected)
     softened = soften_labels(soft_labels, options.temperature)
     training_labels = interpolate_labels(softened, selection.pseudo_labels, selection.selection_weights)
     inputs = [options.features, options.density, options.responsibilities, path_distances, options.refinement]
     parameters = {name: getattr(options, name) for name in ("task", "selection", "distance", "temperature")}
-    parameters["interpolation"] = options.interpolation
-    if options.interpolation == "threshold":
+    parameters["interpolation"] = "threshold" if thresholded else "soft"
+    if thresholded:
         parameters["quantile"] = options.quantile
     provenance = Provenance(
         "materialize_labels",

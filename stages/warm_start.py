@@ -20,7 +20,15 @@ import sys
 import warnings
 
 LIBRARIES = {
-    "network": ("torch", "torch.nn.functional", "torch.optim.adam", "safetensors.torch", "pyarrow.parquet", "tqdm"),
+    "network": (
+        "torch",
+        "torch.nn.functional",
+        "torch.optim.adam",
+        "torchvision.transforms.v2.functional",
+        "safetensors.torch",
+        "pyarrow.parquet",
+        "tqdm",
+    ),
     "statistics": ("sklearn.mixture", "threadpoolctl", "ot", "pyarrow.parquet"),
 }
 """What a kind of server has loaded. No module of this project: every job reads those anew, edited or not."""

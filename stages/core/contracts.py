@@ -286,7 +286,7 @@ METRICS = Contract(
         _probability("accuracy", "share of correct predictions"),
         _probability("macro_f1", "mean of the per-class F1 scores"),
         Column("n_samples", "int64", "samples evaluated", minimum=1),
-        Column("trained_dataset", "string", "dataset of the epoch; null for joint training", nullable=True),
+        Column("trained_dataset", "string", "dataset of the epoch; null where it mixed all of them", nullable=True),
     ),
     key=None,
 )

@@ -1,6 +1,7 @@
 """How much disk an experiment will take, roughly."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 BYTES_PER_PARAMETER = 3 * 4
 """Float32 weights and Adam's two moments."""
@@ -15,10 +16,11 @@ def estimate_disk(
     image_shape: tuple[int, int, int],
     head_features: int,
     n_parameters: int,
+    n_separate_parameters: int,
     n_components: int,
     n_epochs: int,
     n_seeds: int,
-    criteria: Sequence[Sequence[str] | float | None],
+    methods: Sequence[Mapping[str, Any]],
     keep_features: bool,
 ) -> dict[str, int]:
     """Bytes by kind of artifact.
@@ -29,21 +31,22 @@ def estimate_disk(
         image_shape: height and width in pixels, and channels.
         head_features: d.
         n_parameters: of the network.
+        n_separate_parameters: of one network per task, together.
         n_components: of each mixture.
         n_epochs: alternating epochs.
         n_seeds: runs of every method.
-        criteria: each method's selection: a list of criteria or a constant, None where it makes no labels.
+        methods: rows of workflow/methods.yaml.
         keep_features: whether features and responsibilities stay; else two epochs' worth do.
     """
     height, width, channels = image_shape
     images = sum(n for splits in n_samples.values() for n in splits.values()) * height * width * channels
     features = labels = checkpoints = 0
-    for selection in criteria:
-        names = selection if isinstance(selection, list | tuple) else ()
+    for method in methods:
+        names = method["selection"] if isinstance(method.get("selection"), list | tuple) else ()
         per_epoch, all_features = [], 0
         for position, (trained, splits) in enumerate(n_samples.items()):
             others = [dataset for dataset in n_samples if dataset != trained]
-            n_rows = 0 if selection is None else splits["train"]
+            n_rows = splits["train"] if "selection" in method or "label_transfer" in method else 0
             feature_bytes = n_rows * sum(4 * head_features + 4 * n_classes[other] + 8 for other in others)
             if "distribution" in names:
                 feature_bytes += sum(
@@ -51,11 +54,13 @@ def estimate_disk(
                 )
                 feature_bytes += n_rows * len(others) * 8 * n_components
             per_epoch.append(feature_bytes)
-            n_turns = len(range(position, n_epochs, len(n_samples)))
+            # Mixed epochs label all datasets.
+            n_turns = n_epochs if method["schedule"] == "mixed" else len(range(position, n_epochs, len(n_samples)))
             all_features += n_turns * feature_bytes
             labels += n_turns * n_rows * sum(8 * n_classes[other] + BYTES_PER_WEIGHT_ROW for other in others)
         features += all_features if keep_features else 2 * max(per_epoch)
-        checkpoints += n_epochs * n_parameters * BYTES_PER_PARAMETER
+        kept = n_separate_parameters if method["schedule"] == "single" else n_parameters
+        checkpoints += n_epochs * kept * BYTES_PER_PARAMETER
     return {
         "images": images,
         "features": n_seeds * features,

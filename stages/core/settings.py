@@ -131,10 +131,17 @@ def check_methods(methods: Mapping[str, Mapping[str, Any]], source: str) -> None
                         f"{source}: {name}.{key}: a {schedule} method has no use for it; remove it or set "
                         "schedule to alternating"
                     )
+        if "distance" in row and "distribution" not in _list_criteria(row):
+            raise SettingsError(f"{source}: {name}.distance: has no use without the criterion distribution")
         if schedule != "mixed" and "label_transfer" in row:
             raise SettingsError(f"{source}: {name}.label_transfer: needs the schedule mixed, not {schedule}")
         if schedule == "single" and "regularization" in row:
             raise SettingsError(f"{source}: {name}.regularization: joins tasks, which the schedule single keeps apart")
+
+
+def _list_criteria(row: Mapping[str, Any]) -> list[str]:
+    selection = row.get("selection")
+    return selection if isinstance(selection, list) else []
 
 
 def _check_keys(settings: Any, source: str, path: str = "") -> None:

@@ -67,13 +67,14 @@ def draw_stratified(labels: Sequence[str], n_samples: int, seed: int) -> np.ndar
 
 
 def draw_part(names: Sequence[str], start: float, end: float, seed: int) -> np.ndarray:
-    """Choose the samples from share `start` to share `end` of a shuffle that knows only their names.
+    """Choose the samples whose hash lies between share `start` and share `end` of all hashes.
 
-    Parts that do not overlap share no name, whatever else is known of the samples: two datasets
-    made from the same images, each with another label, stay disjoint.
+    Nothing but the seed and its own name decides about a sample: two datasets made from the same
+    images, each with another label and perhaps with gaps, have disjoint parts where the shares do
+    not overlap. The part's size is therefore the share of n only nearly.
 
     Args:
-        names: unique name of every sample, shape (n,).
+        names: name of every sample, shape (n,).
         start: share at which the part begins, from 0.
         end: share at which it ends, at most 1.
         seed: at least 0.
@@ -82,15 +83,13 @@ def draw_part(names: Sequence[str], start: float, end: float, seed: int) -> np.n
         Whether each sample is in the part, bool of shape (n,).
 
     Raises:
-        ValueError: the part is empty or no part of [0, 1].
+        ValueError: the shares are no interval within [0, 1].
     """
     if not 0 <= start < end <= 1:
         raise ValueError(f"a part goes from a share to a larger one, both within 0 and 1, not [{start}, {end}]")
-    keys = [hashlib.sha256(f"{seed}/part/{name}".encode()).digest() for name in names]
-    order = sorted(range(len(names)), key=keys.__getitem__)
-    chosen = np.zeros(len(names), dtype=bool)
-    chosen[order[round(start * len(names)) : round(end * len(names))]] = True
-    return chosen
+    digests = [hashlib.sha256(f"{seed}/part/{name}".encode()).digest() for name in names]
+    places = np.array([int.from_bytes(digest[:6], "big") for digest in digests]) / 2**48
+    return (start <= places) & (places < end)
 
 
 def _shuffle_class(labels: np.ndarray, label: str, seed: int) -> np.ndarray:

@@ -85,9 +85,7 @@ def build_manifest(
     samples = tuple(sorted(samples, key=lambda sample: (SPLITS.index(sample.split), sample.path)))
     if not samples:
         raise ValueError(f"{source}: holds no images; check the path and the extensions ({', '.join(EXTENSIONS)})")
-    twice = [path for path, count in Counter(sample.path for sample in samples).items() if count > 1]
-    if twice:
-        raise ValueError(f"{source}: lists the same image twice: {list_names(twice)}; keep one line for each image")
+    _check_unique(samples, source)
     found = {split: {sample.label for sample in samples if sample.split == split} for split in SPLITS}
     for split in SPLITS:
         if not found[split]:
@@ -110,22 +108,31 @@ def build_manifest(
 def select_samples(samples: Sequence[Sample], settings: Mapping[str, Any], source: str | Path) -> list[Sample]:
     """Take a part of the training samples, keep some of it for validation, and thin out the rest.
 
-    In this order: `part: [start, end]` takes a share of the images whatever their labels;
+    In this order: `part: [start, end]` takes a share of the images whatever their labels, so that
+    datasets made from the same images need not share any;
     `validation`, a share, is kept for validation where the source names no such split itself;
     `samples` of what is left are drawn class by class. All three follow `seed`. The test split
     and a validation split of the source's own stay as they are.
 
     Raises:
-        ValueError: there are not as many samples as asked for.
+        ValueError: an image is listed twice, there are not as many samples as asked for, or
+            `validation` is set where the source has such a split.
     """
+    _check_unique(samples, source)
     seed = settings.get("seed", 0)
     ordered = sorted(samples, key=lambda sample: sample.path)
     train = [sample for sample in ordered if sample.split == "train"]
     others = [sample for sample in ordered if sample.split != "train"]
     if "part" in settings:
-        chosen = draw_part([sample.path for sample in train], *settings["part"], seed)
+        try:
+            chosen = draw_part([sample.path for sample in train], *settings["part"], seed)
+        except ValueError as error:
+            raise ValueError(f"{source}: `part`: {error}") from None
         train = [sample for sample, taken in zip(train, chosen, strict=True) if taken]
-    if not any(sample.split == "validation" for sample in others):
+    if any(sample.split == "validation" for sample in others):
+        if "validation" in settings:
+            raise ValueError(f"{source}: has a validation split of its own; remove `validation`")
+    else:
         share = settings.get("validation", VALIDATION_SHARE)
         ratios = {"train": 1 - share, "validation": share}
         splits = split_stratified([sample.label for sample in train], ratios, seed).tolist()
@@ -171,6 +178,12 @@ def normalize_path(path: str, folder: Path) -> str:
         except ValueError:
             raise ValueError(f"'{path}' does not lie below {folder}; set `images` to a folder above it") from None
     return posixpath.normpath(path)
+
+
+def _check_unique(samples: Iterable[Sample], source: str | Path) -> None:
+    twice = [path for path, count in Counter(sample.path for sample in samples).items() if count > 1]
+    if twice:
+        raise ValueError(f"{source}: lists the same image twice: {list_names(twice)}; keep one line for each image")
 
 
 def _describe_difference(classes: tuple[str, ...], found: set[str]) -> str:

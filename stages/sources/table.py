@@ -39,6 +39,9 @@ def read(settings: Mapping[str, Any], data_root: Path) -> Manifest:
     columns = settings["columns"]
     if split == "column" and "split" not in columns:
         raise ValueError(f"{path}: `columns` names no split; add it or set `split` to a ratio: {{test: 0.2, seed: 0}}")
+    if split != "column" and "part" in settings:
+        # Such a split follows the labels, so that another dataset of these images would have another.
+        raise ValueError(f"{path}: `part` needs the split of a column, not a ratio; name it in columns.split")
     if not path.is_file():
         raise ValueError(f"{path}: does not exist; correct `path` or `data_root`")
     if not folder.is_dir():

@@ -6,9 +6,10 @@ OPTIONS = {
     "image_shape": (4, 4, 3),
     "head_features": 10,
     "n_parameters": 100,
+    "n_separate_parameters": 180,
     "n_components": 2,
     "n_seeds": 1,
-    "criteria": [["confidence", "density", "distribution"]],
+    "methods": [{"schedule": "alternating", "selection": ["confidence", "density", "distribution"]}],
     "keep_features": True,
 }
 N_SAMPLES = {
@@ -39,20 +40,32 @@ def test_datasets_take_turns():
 
 def test_what_is_deleted_or_not_made_takes_no_room():
     assert estimate(100, keep_features=False)["features"] < estimate(3)["features"]
-    assert estimate(2, criteria=[0.0])["features"] == 100 * 56 + 50 * 60
+    assert estimate(2, methods=[{"schedule": "alternating", "selection": 0.0}])["features"] == 100 * 56 + 50 * 60
     assert estimate(2, n_seeds=3)["checkpoints"] == 3 * estimate(2)["checkpoints"]
 
 
 def test_methods_without_label_vectors_take_only_their_checkpoints():
-    without, both = estimate(3, criteria=[None]), estimate(3, criteria=[None, *OPTIONS["criteria"]])
+    mixed = {"schedule": "mixed"}
+    without, both = estimate(3, methods=[mixed]), estimate(3, methods=[mixed, *OPTIONS["methods"]])
     assert (without["features"], without["weights and labels"]) == (0, 0)
     assert without["checkpoints"] == estimate(3)["checkpoints"]
     assert without["images"] == estimate(3)["images"]
-    assert estimate(3, criteria=[None], keep_features=False)["features"] == 0
+    assert estimate(3, methods=[mixed], keep_features=False)["features"] == 0
     assert (both["features"], both["weights and labels"]) == (
         estimate(3)["features"],
         estimate(3)["weights and labels"],
     )
+
+
+def test_label_transfer_labels_all_datasets_in_every_epoch():
+    parts = estimate(1, methods=[{"schedule": "mixed", "label_transfer": {"warmup": 1}}])
+    assert parts["features"] == 100 * (40 + 8 + 8) + 50 * (40 + 12 + 8)
+    assert parts["weights and labels"] == 100 * (16 + 80) + 50 * (24 + 80)
+
+
+def test_separate_networks_are_larger():
+    # Beside the shared joint training.
+    assert estimate(2, methods=[{"schedule": "single"}])["checkpoints"] == (2 * 180 + 100) * 12
 
 
 @pytest.mark.parametrize(("n_bytes", "text"), [(7, "7 B"), (1234, "1.23 kB"), (5.6e7, "56 MB"), (3e15, "3e+03 TB")])

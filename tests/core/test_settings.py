@@ -249,7 +249,14 @@ def test_a_setting_that_a_schedule_has_no_use_for_is_named(row, message):
 @pytest.mark.parametrize(
     "row",
     [
-        {**ALTERNATING, "distance": "mean", "temperature": 1, "interpolation": "threshold", "quantile": 0.2},
+        {
+            **ALTERNATING,
+            "selection": ["distribution"],
+            "distance": "mean",
+            "temperature": 1,
+            "interpolation": "threshold",
+            "quantile": 0.2,
+        },
         {**ALTERNATING, "refinement": {"strength": 0, "neighbors": 1}, "regularization": {"l21": 0.1}},
         {**MIXED, "label_transfer": {"warmup": 1}, "regularization": {"laplacian": 0.1, "neighbors": 3}},
         SINGLE,

@@ -107,7 +107,7 @@ def test_large_classes_are_drawn_in_proportion():
 def test_a_known_draw():
     # Fixed for ever, like the known split above.
     assert np.flatnonzero(draw_stratified(["a", "b"] * 5, 5, 0)).tolist() == [0, 2, 3, 5, 8]
-    assert np.flatnonzero(draw_part([f"{number}.png" for number in range(10)], 0, 0.4, 0)).tolist() == [1, 3, 4, 9]
+    assert np.flatnonzero(draw_part([f"{number}.png" for number in range(10)], 0, 0.4, 0)).tolist() == [1, 3, 4, 7, 9]
 
 
 @pytest.mark.parametrize("n_samples", [-1, 0, 1, 6])
@@ -124,8 +124,21 @@ def test_parts_side_by_side_hold_every_name_once(names, cuts, seed):
     cuts = sorted({0.0, *cuts, 1.0})
     parts = [draw_part(names, start, end, seed) for start, end in pairwise(cuts)]
     assert (np.sum(parts, axis=0) == 1).all()
-    for part, (start, end) in zip(parts, pairwise(cuts), strict=True):
-        assert abs(part.sum() - (end - start) * len(names)) <= 1
+
+
+def test_a_part_has_nearly_its_share():
+    names = [f"{number}.png" for number in range(10_000)]
+    # Five standard deviations of a binomial draw.
+    assert abs(draw_part(names, 0.2, 0.5, 0).sum() - 3000) < 5 * (10_000 * 0.3 * 0.7) ** 0.5
+
+
+def test_gaps_in_one_of_two_lists_move_no_name_into_the_other_part():
+    names = [f"{number}.png" for number in range(200)]
+    first = {name for name, taken in zip(names, draw_part(names, 0, 0.3, 0), strict=True) if taken}
+    thinned = names[::3]
+    second = {name for name, taken in zip(thinned, draw_part(thinned, 0.3, 1, 0), strict=True) if taken}
+    assert first.isdisjoint(second)
+    assert second
 
 
 @given(NAMES, st.integers(0, 2**31), st.randoms())

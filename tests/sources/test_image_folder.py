@@ -121,9 +121,11 @@ def test_too_few_images_to_validate_with_are_an_error_like_any_empty_split(tmp_p
 def test_an_own_validation_folder_is_kept_and_nothing_is_carved(split_folders):
     names = [f"train/{label}/more{number}.png" for label in "ab" for number in range(20)]
     add_images(split_folders / "faces", *names)
-    samples = read(split_folders, validation=0.5).samples
+    samples = read(split_folders).samples
     assert [sample.path for sample in samples if sample.split == "validation"] == ["validation/b/1.png"]
     assert sum(sample.split == "train" for sample in samples) == 43
+    with pytest.raises(ValueError, match="faces: has a validation split of its own; remove `validation`"):
+        read(split_folders, validation=0.5)
 
 
 def test_without_a_validation_folder_a_share_of_every_class_is_taken(tmp_path):

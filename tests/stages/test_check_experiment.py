@@ -8,7 +8,7 @@ from stages.check_experiment import main
 from stages.core.settings import check_settings
 from tests.core.test_settings import DEFAULT, SCHEMA
 
-SELECTIONS = json.dumps([["confidence", "density", "distribution"]])
+MTL_SA = {"schedule": "alternating", "selection": ["confidence", "density", "distribution"]}
 
 
 def write_table(folder, name, rows):
@@ -22,11 +22,12 @@ def write_table(folder, name, rows):
     }
 
 
-def check(monkeypatch, folder, selections=SELECTIONS, **changes):
+def check(monkeypatch, folder, methods=(MTL_SA,), **changes):
     settings = copy.deepcopy({**DEFAULT, **changes, "data_root": str(folder)})
     settings = check_settings(settings, SCHEMA, "config.yaml")
     monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(settings)))
-    main(["--settings", "-", "--selections", selections, "--results", str(folder / "results")])
+    results = str(folder / "results")
+    main(["--settings", "-", "--methods", json.dumps(methods), "--n-seeds", "1", "--results", results])
 
 
 def make_rows(n_train, other):
@@ -77,7 +78,7 @@ def test_more_samples_than_a_dataset_has_are_said(monkeypatch, tmp_path):
 
 
 def test_methods_that_make_no_labels_are_counted_without_them(monkeypatch, tmp_path, capsys):
-    check(monkeypatch, tmp_path, selections="[null]")
+    check(monkeypatch, tmp_path, methods=[{"schedule": "mixed"}])
     printed = capsys.readouterr().out
     assert "features 0 B, weights and labels 0 B" in printed
     assert "images 13.5 MB" in printed
@@ -89,7 +90,7 @@ def test_methods_without_mixtures_need_no_samples_for_them(monkeypatch, tmp_path
         "age": write_table(tmp_path, "age", make_rows(3, "a")),
     }
     del datasets["mood"]["columns"]["audit"]
-    check(monkeypatch, tmp_path, selections="[0, null]", datasets=datasets)
+    check(monkeypatch, tmp_path, methods=[{**MTL_SA, "selection": 0}, {"schedule": "mixed"}], datasets=datasets)
 
 
 def test_a_dataset_that_cannot_be_read_is_named(monkeypatch, tmp_path):

@@ -228,3 +228,10 @@ def test_soft_interpolation_is_the_default_and_heeds_no_quantile(files, tmp_path
         materialize(files, tmp_path, "--selection", '["confidence"]', *options)
         contents.append([(tmp_path / name).read_bytes() for name in ("w.parquet", "l.parquet")])
     assert contents[0] == contents[1] == contents[2]
+
+
+@pytest.mark.parametrize("weight", ["0", "0.5", "1"])
+def test_a_threshold_leaves_constant_weights_alone(files, tmp_path, weight):
+    materialize(files, tmp_path, "--selection", weight, "--interpolation", "threshold", "--quantile", "0.5")
+    assert (read_table(tmp_path / "w.parquet", WEIGHTS)["selection_weight"] == float(weight)).all()
+    assert read_metadata(tmp_path / "w.parquet")["parameters"]["interpolation"] == "soft"

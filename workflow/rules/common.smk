@@ -46,7 +46,7 @@ def load_settings():
 
 
 config, METHODS = load_settings()
-COMPARED = config["comparison"]["methods"] = config["comparison"]["methods"] or list(METHODS)
+config["comparison"]["methods"] = config["comparison"]["methods"] or list(METHODS)
 
 DATASETS = config["datasets"]
 TASK_OF = {dataset: settings["task"] for dataset, settings in DATASETS.items()}
@@ -324,10 +324,13 @@ def pretrained_file(wildcards):
 
 def run_check():
     """Stop a run before its first job where its data, its settings or the disk will not do."""
-    selections = [METHODS[method].get("selection") for method in config["methods"]]
+    names, seeds = config["methods"], SEEDS
+    if "comparison" in workflow.dag_settings.targets:
+        names, seeds = config["comparison"]["methods"], config["comparison"]["seeds"]
+    methods = [METHODS[name] for name in names]
     command = [sys.executable, "-m", "stages.check_experiment", "--settings", "-", "--results", RESULTS]
     done = subprocess.run(
-        [*command, "--selections", json.dumps(selections)],
+        [*command, "--methods", json.dumps(methods), "--n-seeds", str(len(seeds))],
         input=json.dumps(config),
         text=True,
         check=False,
