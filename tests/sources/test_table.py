@@ -191,7 +191,7 @@ def test_an_impossible_part_is_named_with_its_file(tmp_path):
 
 
 def test_an_image_listed_twice_is_found_whatever_part_is_taken(tmp_path):
-    with pytest.raises(ValueError, match="lists the same image twice: '000.png'"):
+    with pytest.raises(ValueError, match=r"lists the same image twice: '000\.png'"):
         read(tmp_path, make_rows() + make_rows().splitlines()[1] + "\n", part=[0.5, 1])
 
 
