@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import yaml
 
-from stages.core.contracts import COMPARISON, LABELS, METRICS, TRANSPORT, WEIGHTS
+from stages.core.contracts import COMPARISON, LABELS, MANIFEST, METRICS, REFINEMENT, TRANSPORT, WEIGHTS
 from stages.storage.tables import read_metadata, read_table
 from stages.verify_artifacts import main as verify
 from tests.workflow.conftest import ROOT, copy_project
+from tests.workflow.test_pipeline import THREE, write_three_tasks
 
 METHODS = yaml.safe_load((ROOT / "workflow/methods.yaml").read_text(encoding="utf-8"))
 PRESETS = {
@@ -88,10 +89,14 @@ def test_earth_movers_distance_and_the_distance_to_the_mean_train_the_same_netwo
 
 
 def test_every_method_trains_a_network_of_its_own(compared):
-    """But those that differ only in what cannot differ yet, or never."""
+    """But EMD and the distance to the mean; and DCN-AP where its random field changes no pseudo label."""
     last = {method: read_networks(compared, method, 3, 3)[0] for method in METHODS}
     same = {method for method in METHODS if list(last.values()).count(last[method]) > 1}
-    assert same == {"only_emd", "only_mean"}
+    refined = [
+        read_table(path, REFINEMENT) for path in (compared.results / "seed-3/dcn_ap").rglob("refinement.parquet")
+    ]
+    changed = any((table["refined_label"] != table["pseudo_label"]).any() for table in refined)
+    assert same == {"only_emd", "only_mean"} | (set() if changed else {"dcn_ap", "constant_1"})
 
 
 def test_the_comparison_has_every_method_task_split_and_aggregate_once(compared):
@@ -146,3 +151,22 @@ def test_unused_settings_of_labels_redo_nothing(compared, tmp_path):
     (compared.folder / "hotter.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
     targets = [f"results/tiny/seed-3/{method}/metrics.parquet" for method in ("mtl_wf", *WITHOUT_LABELS, "lel_ltn")]
     assert compared.plan(*targets, config="hotter.yaml") == {}
+
+
+def test_three_tasks_learn_from_each_others_label_transfer_networks(project):
+    write_three_tasks(project, methods=["lel_ltn", "stl"], training__epochs=3)
+    project.snakemake("--cores", "2", config="three.yaml")
+    folder = project.results / "seed-0/lel_ltn/epoch-003"
+    found = {path.parts[-3:-1] for path in folder.rglob("labels.parquet")}
+    assert found == {(f"{task}_task", dataset) for task in THREE for dataset in THREE if task != dataset}
+    card = json.loads((folder / "checkpoint.json").read_text())
+    sizes = [len(read_table(project.results / f"data/{name}/train.parquet", MANIFEST)) for name in THREE]
+    assert card["n_samples"] == sum(sizes) - 2 * sum(sizes) // 3
+    assert {loss["n_samples"] for loss in card["losses"].values()} == {card["n_samples"]}
+    cards = [
+        json.loads((project.results / f"seed-0/stl/epoch-{epoch:03d}/checkpoint.json").read_text())
+        for epoch in (1, 2, 3)
+    ]
+    assert [list(card["losses"]) for card in cards] == [[f"{task}_task"] for task in THREE]
+    assert [card["n_samples"] for card in cards] == sizes
+    verify([str(project.results)])
