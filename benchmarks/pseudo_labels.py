@@ -6,6 +6,7 @@ Reads weights, labels and transport distances of a finished comparison, and the 
 manifests; prints Markdown, the mean over seeds and epochs per method and task:
 
     right         share of pseudo labels that are the true class
+    confidence    mean w^c, what the network believes that share to be
     right by w    the same, every sample counted as often as its w says (what MTL-SA bets on)
     low, high     the same in the lowest and the highest fifth of w
     mean w        of the selection weights
@@ -25,7 +26,10 @@ from stages.core.contracts import LABELS, WEIGHTS
 from stages.storage.datasets import read_audit_labels
 from stages.storage.tables import Table, read_metadata, read_table
 
-COLUMNS = ("right", "right by w", "low", "high", "mean w", "on truth", "soft on truth", "least w^g", "largest w^g")
+COLUMNS = (
+    *("right", "confidence", "right by w", "low", "high", "mean w"),
+    *("on truth", "soft on truth", "least w^g", "largest w^g"),
+)
 
 
 def describe_labels(weights: Table, labels: Table, truth: np.ndarray) -> dict[str, float]:
@@ -38,6 +42,7 @@ def describe_labels(weights: Table, labels: Table, truth: np.ndarray) -> dict[st
     rows = np.arange(len(index))
     figures = {
         "right": correct.mean(),
+        "confidence": weights["confidence_weight"][known].mean(),
         "mean w": w.mean(),
         "on truth": labels["training_label"][known][rows, index].mean(),
         "soft on truth": labels["soft_label"][known][rows, index].mean(),

@@ -145,12 +145,24 @@ def test_a_method_that_makes_no_sense_is_refused_in_words(project):
     assert "workflow/methods.yaml: mine.selection: a mixed method has no use for it" in done.stdout
 
 
-def test_unused_settings_of_labels_redo_nothing(compared, tmp_path):
+@pytest.mark.parametrize(
+    ("labels", "kept"),
+    [
+        ({"temperature": 5}, ("mtl_wf", *WITHOUT_LABELS, "lel_ltn")),
+        ({"quantile": 0.9}, ("mtl_sa", "constant_1", "lel_ltn")),
+        ({"interpolation": "threshold"}, ("mtl_wf", "constant_05", "dcn_ap", *WITHOUT_LABELS)),
+    ],
+)
+def test_a_setting_of_labels_redoes_only_the_methods_that_use_it(compared, tmp_path, labels, kept):
     settings = yaml.safe_load((compared.folder / "tiny.yaml").read_text())
-    settings["labels"] = {"temperature": 5, "interpolation": "soft", "quantile": 0.5}
-    (compared.folder / "hotter.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
-    targets = [f"results/tiny/seed-3/{method}/metrics.parquet" for method in ("mtl_wf", *WITHOUT_LABELS, "lel_ltn")]
-    assert compared.plan(*targets, config="hotter.yaml") == {}
+    settings["labels"] = labels
+    path = tmp_path / "changed.yaml"
+    path.write_text(yaml.safe_dump(settings, sort_keys=False))
+    targets = [f"results/tiny/seed-3/{method}/metrics.parquet" for method in kept]
+    assert compared.plan(*targets, config=str(path)) == {}
+    if "quantile" not in labels:
+        changed = "results/tiny/seed-3/only_density/metrics.parquet"
+        assert compared.plan(changed, config=str(path))["materialize_labels"] == 3
 
 
 def test_three_tasks_learn_from_each_others_label_transfer_networks(project):

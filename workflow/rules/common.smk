@@ -233,6 +233,17 @@ def label_setting(name):
     return lambda wildcards: METHODS[wildcards.method].get(name, config["labels"][name])
 
 
+def interpolation_of(wildcards):
+    """How a method uses w: a threshold has no meaning where w is constant."""
+    ranked = isinstance(METHODS[wildcards.method]["selection"], list)
+    return label_setting("interpolation")(wildcards) if ranked else "soft"
+
+
+def quantile_of(wildcards):
+    """The quantile of threshold selection; 0 where it is not used, so that changing it redoes nothing."""
+    return label_setting("quantile")(wildcards) if interpolation_of(wildcards) == "threshold" else 0
+
+
 def method_setting(*keys, default):
     """A setting of the method, or what holds where it has none."""
 

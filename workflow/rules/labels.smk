@@ -21,8 +21,8 @@ rule materialize_labels:
         selection=lambda wildcards: json.dumps(METHODS[wildcards.method]["selection"]),
         distance=method_setting("distance", default="emd"),
         temperature=label_setting("temperature"),
-        interpolation=label_setting("interpolation"),
-        quantile=label_setting("quantile"),
+        interpolation=interpolation_of,
+        quantile=quantile_of,
     shell:
         "python -m stages.materialize_labels"
         " --task {wildcards.task}"
