@@ -74,6 +74,9 @@ def summarize_experiment(table: Table, epoch: str, paper_names: Mapping[str, str
 
 def tabulate_rows(rows: Sequence[Mapping], paper_names: Mapping[str, str]) -> str:
     """Markdown table of `summarize_experiment`: experiments head groups of columns, one column per task."""
+    places = [(row["experiment"], row["task"], row["method"]) for row in rows]
+    if twice := [place for place in places if places.count(place) > 1]:
+        raise ValueError(f"two comparisons are of one experiment, '{twice[0][0]}'; move one of them out of results/")
     methods = [method for method in paper_names if any(row["method"] == method for row in rows)]
     header, tasks, columns = ["Method"], [""], []
     for experiment, task in dict.fromkeys((row["experiment"], row["task"]) for row in rows):

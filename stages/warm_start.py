@@ -8,6 +8,7 @@ the right wall time, but memory and CPU time of the process that waits.
 """
 
 import contextlib
+import ctypes
 import gc
 import importlib
 import json
@@ -41,6 +42,9 @@ KINDS = {
 """The kind of server that a stage is forked from. A stage that is missing starts fast by itself."""
 
 STARTED = b"+"
+TERMINATED = b"T"
+PR_SET_PDEATHSIG = 1
+"""Of Linux: the signal that a process gets when its parent dies."""
 
 
 def hand_over() -> None:
@@ -88,6 +92,7 @@ def serve(folder: str, kind: str) -> str | None:
     listener.bind(path)
     listener.listen(128)
     on_interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    c_library = ctypes.CDLL(None)
     # A limit is for each job to set.
     for name in [name for name in os.environ if name.endswith("_NUM_THREADS")]:
         del os.environ[name]
@@ -100,21 +105,27 @@ def serve(folder: str, kind: str) -> str | None:
 
     wakeup, job_ended = os.pipe()
     signal.signal(signal.SIGCHLD, lambda *_: os.write(job_ended, b"."))
+    signal.signal(signal.SIGTERM, lambda *_: os.write(job_ended, TERMINATED))
     clients: dict[int, socket.socket] = {}
     while 0 not in (ready := select.select([0, wakeup, listener, *clients.values()], [], [])[0]):
         for job in [job for job, client in clients.items() if client in ready]:
             os.kill(job, signal.SIGKILL)
             clients.pop(job).close()
         if wakeup in ready:
-            os.read(wakeup, 4096)
+            woken_by = os.read(wakeup, 4096)
             _report_ended(clients)
+            if TERMINATED in woken_by:
+                break
         if listener not in ready:
             continue
         client, _ = listener.accept()
         request, descriptors = _receive(client)
         job = _fork() if request.endswith(b"\n") else None
         if job == 0:
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            # However the server dies, its jobs do, because their clients then count them as failed.
+            c_library.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+            for number in (signal.SIGCHLD, signal.SIGTERM):
+                signal.signal(number, signal.SIG_DFL)
             signal.signal(signal.SIGINT, on_interrupt)
             for other in (listener, client, *clients.values()):
                 other.close()
@@ -187,5 +198,9 @@ def _become_client(request: dict, descriptors: list[int]) -> str:
     return module
 
 
-if __name__ == "__main__" and (to_run := serve(*sys.argv[1:])):
-    runpy.run_module(to_run, run_name="__main__", alter_sys=True)
+if __name__ == "__main__":
+    if to_run := serve(*sys.argv[1:]):
+        runpy.run_module(to_run, run_name="__main__", alter_sys=True)
+    else:
+        # The libraries that a server has loaded and never used complain when they are taken down.
+        os._exit(0)

@@ -230,6 +230,16 @@ def test_a_server_that_was_killed_is_done_without(folders, tmp_path):
     assert project.call("import os; print(os.getppid())").stdout == f"{os.getpid()}\n"
 
 
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGKILL"])
+def test_a_server_that_dies_takes_its_jobs_along(folders, tmp_path, name):
+    with running_server(tmp_path, folders[0]) as server, Project(folders[0], tmp_path).start(SLEEP) as client:
+        job = int(client.stdout.readline())
+        server.send_signal(getattr(signal, name))
+        assert client.wait(10) == 1
+    wait_until(lambda: not is_alive(job))
+    assert (tmp_path / "statistics").exists() == (name == "SIGKILL")
+
+
 def test_a_server_ends_with_its_standard_input_and_takes_its_jobs_along(folders, tmp_path):
     sockets = tmp_path / "sockets"
     sockets.mkdir()

@@ -154,7 +154,8 @@ def summarize_runs(columns: Mapping[str, np.ndarray], reference: str, rng: np.ra
     """Every method over its seeds, and its distance to the reference method.
 
     Differences are taken seed by seed, method minus reference, because runs of one seed share
-    their initial network and order of samples; their spread is often smaller than that of the accuracies.
+    their initial network (but STL) and alternating ones the order of samples; their spread is
+    often smaller than that of the accuracies.
 
     Args:
         columns: columns of a `COMPARISON` table.

@@ -137,7 +137,12 @@ def _probability(name: str, description: str, **options) -> Column:
 
 
 _SAMPLE_ID = Column("sample_id", "int64", "number of the sample within its dataset", minimum=0)
-_PSEUDO_LABEL = Column("pseudo_label", "int32", "class index of the largest soft label (lowest on ties)", minimum=0)
+_PSEUDO_LABEL = Column(
+    "pseudo_label",
+    "int32",
+    "class index, of the largest soft label (lowest on ties) or refined",
+    minimum=0,
+)
 
 MANIFEST = Contract(
     "manifest",

@@ -99,7 +99,8 @@ def measure_nuclear_norm(matrix: Tensor) -> Tensor:
 class _NuclearNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx, matrix: Tensor) -> Tensor:
-        left, values, right = torch.linalg.svd(matrix, full_matrices=False)
+        # Where the network has diverged, the check of the loss says so; the decomposition would only fail.
+        left, values, right = torch.linalg.svd(torch.nan_to_num(matrix), full_matrices=False)
         kept = values > max(matrix.shape) * torch.finfo(matrix.dtype).eps * values.max()
         ctx.save_for_backward((left * kept) @ right)
         return values.sum()

@@ -27,6 +27,8 @@ VALIDATOR = jsonschema.validators.extend(
 """JSON schema with stricter numbers: 10.0 is no integer, NaN and infinity are no numbers."""
 RESERVED_TASKS = ("features",)
 """Names of folders that stand beside a task's in an epoch."""
+RESERVED_METHODS = ("initial", "initial_separate")
+"""Names of folders that stand beside a method's."""
 
 
 class SettingsError(ValueError):
@@ -101,6 +103,12 @@ def check_experiment(settings: Mapping[str, Any], methods: Mapping[str, Any], so
     for task in tasks:
         if task in RESERVED_TASKS:
             raise SettingsError(f"{source}: datasets: a task cannot be called '{task}'; choose another name")
+    part_seeds = {dataset.get("seed", 0) for dataset in settings["datasets"].values() if "part" in dataset}
+    if len(part_seeds) > 1:
+        raise SettingsError(
+            f"{source}: datasets: those with a `part` have different seeds, {sorted(part_seeds)}, by which their parts "
+            "would share images; give them one seed"
+        )
     channels = settings["images"]["channels"]
     for key in ("mean", "std"):
         if len(settings["images"][key]) != channels:
@@ -117,11 +125,14 @@ def check_methods(methods: Mapping[str, Mapping[str, Any]], source: str) -> None
         source: file to name in messages.
 
     Raises:
-        SettingsError: an alternating method has no selection, or another one has one.
+        SettingsError: an alternating method has no selection, a setting has no use for a method's
+            schedule or criteria, or a method has the name of a folder.
     """
     needs_selection = ("distance", "temperature", "interpolation", "quantile", "refinement")
     for name, row in methods.items():
         schedule = row["schedule"]
+        if name in RESERVED_METHODS:
+            raise SettingsError(f"{source}: a method cannot be called '{name}'; choose another name")
         if schedule == "alternating" and "selection" not in row:
             raise SettingsError(f"{source}: {name}.selection: is missing; an alternating method needs label vectors")
         if schedule != "alternating":

@@ -125,9 +125,10 @@ def compute_transfer_losses(
         transferred: scores of the label transfer networks, (B, C^k) by task.
         targets: label vectors, (B_k, C^k) by task.
         members: positions of those B_k samples in the batch; absent where it is all of them.
-        given: which of the label vectors are given labels, bool (B_k,) by task.
+        given: which of the label vectors are given labels, bool (B_k,) by task, on the host.
     """
-    own = {task: torch.nonzero(given[task]).flatten() for task in targets}
+    # Counted on the host: a GPU would have to be waited for.
+    own = {task: torch.nonzero(given[task]).flatten().to(targets[task].device) for task in targets}
     places = {task: members[task][rows] if task in members else rows for task, rows in own.items()}
     return compute_losses(transferred, {task: targets[task][rows] for task, rows in own.items() if len(rows)}, places)
 
@@ -172,9 +173,8 @@ def train_pass(
         losses = compute_losses(scores, targets, members)
         terms = list(losses.values())
         if specification.label_transfer:
-            given = {task: own.to(device, non_blocking=True) for task, own in batch.given.items()}
             transferred = network.transfer_labels(features, scores)
-            for task, value in compute_transfer_losses(transferred, targets, members, given).items():
+            for task, value in compute_transfer_losses(transferred, targets, members, batch.given).items():
                 terms.append(value)
                 transfer_losses.setdefault(task, _Mean()).add(value, int(batch.given[task].sum()))
         if regularized:

@@ -55,10 +55,13 @@ def read_benchmarks(folder: str | Path) -> list[Benchmark]:
 
 
 def sum_epochs(jobs: Iterable[Benchmark]) -> dict[tuple[str, int], float]:
-    """Seconds of an average alternating epoch of every method and seed: those of its jobs, one after another."""
+    """Seconds of an average alternating epoch of every method and seed: those of its jobs, one after another.
+
+    Audits are left out: they check an epoch and are made for some methods only.
+    """
     seconds, epochs = defaultdict(float), defaultdict(set)
     for job in jobs:
-        if job.epoch is not None:
+        if job.epoch is not None and job.stage != "audit_weights":
             seconds[job.method, job.seed] += job.seconds
             epochs[job.method, job.seed].add(job.epoch)
     return {run: total / len(epochs[run]) for run, total in seconds.items()}

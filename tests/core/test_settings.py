@@ -280,3 +280,30 @@ def test_a_wrong_setting_of_a_method_is_named(change, message):
     with pytest.raises(SettingsError) as error:
         check_settings({"x": {**ALTERNATING, **change}}, METHODS_SCHEMA, "methods.yaml")
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["initial", "initial_separate"])
+def test_a_method_cannot_have_the_name_of_a_folder(name):
+    with pytest.raises(SettingsError, match=f"methods.yaml: a method cannot be called '{name}'"):
+        check_methods({name: MIXED}, "methods.yaml")
+
+
+def test_parts_drawn_by_different_seeds_are_refused():
+    datasets = copy.deepcopy(DEFAULT["datasets"])
+    for number, dataset in enumerate(datasets.values()):
+        dataset.clear()
+        dataset.update(
+            task=f"task{number}",
+            source="table",
+            path="labels.csv",
+            columns={"path": "path", "label": f"label{number}", "split": "split"},
+            split="column",
+            part=[number / 2, number / 2 + 0.5],
+            seed=number,
+        )
+    settings = check_settings({**DEFAULT, "datasets": datasets}, SCHEMA, "config.yaml")
+    with pytest.raises(SettingsError, match=r"those with a `part` have different seeds, \[0, 1\]"):
+        check_experiment(settings, METHODS, "config.yaml")
+    for dataset in datasets.values():
+        dataset["seed"] = 3
+    check_experiment(check_settings({**DEFAULT, "datasets": datasets}, SCHEMA, "config.yaml"), METHODS, "config.yaml")

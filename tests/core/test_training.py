@@ -6,6 +6,7 @@ from stages.core.adam import Adam
 from stages.core.augmentation import Augmentation, augment_images
 from stages.core.batches import EpochBatches, TrainingSet, one_hot
 from stages.core.network import MultiTaskNetwork, NetworkSpecification
+from stages.core.regularization import Regularization
 from stages.core.training import (
     DivergedError,
     choose_device,
@@ -212,3 +213,33 @@ def test_changes_are_drawn_within_their_limits():
     assert (nothing.draw(10, seed=1) == [0, 0, 0, 1, 1]).all()
     images = torch.zeros(1, 1, 2, 2, dtype=torch.uint8)
     assert augment_images(images, changes[:1], nothing) is images
+
+
+def test_the_shares_of_a_pass_are_the_pass():
+    faces, heads = draw_set(21, ("expression",)), draw_set(32, ("pose",), seed=1, start=100)
+    augmentation = Augmentation(horizontal_flip=True)
+
+    def gather(*shares):
+        batches = [
+            batch
+            for share in shares
+            for batch in EpochBatches(
+                [faces, heads], batch_size=8, augmentation=augmentation, order_seed=1, augmentation_seed=2, share=share
+            )
+        ]
+        images = torch.cat([batch.images for batch in batches])
+        return np.concatenate([batch.sample_ids for batch in batches]).tolist(), images
+
+    ids, images = gather((0, 1))
+    shared_ids, shared_images = gather((0, 3), (1, 3), (2, 3))
+    assert sorted(ids) == [*range(21), *range(100, 132)]
+    assert shared_ids == ids
+    torch.testing.assert_close(shared_images, images, rtol=0, atol=0)
+
+
+def test_a_regularised_network_that_diverges_is_named_by_its_loss():
+    training_set = draw_set(40)
+    network = build_network()
+    batches = make_batches([training_set]).load(0, pin_memory=False)
+    with pytest.raises(DivergedError):
+        train_pass(network, Adam(network, 1e30), batches, CPU, Regularization(joint_nuclear=0.1, laplacian=0.1))

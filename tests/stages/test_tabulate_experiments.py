@@ -2,6 +2,7 @@ import csv
 import json
 
 import numpy as np
+import pytest
 
 from stages.core.contracts import COMPARISON
 from stages.storage.tables import Provenance, write_table
@@ -89,3 +90,13 @@ def test_the_csv_has_a_row_per_experiment_task_and_method(tmp_path):
 def test_the_same_comparisons_give_the_same_bytes(tmp_path):
     first = tabulate(tmp_path)[0]
     assert tabulate(tmp_path)[0] == first
+
+
+def test_two_comparisons_of_one_experiment_are_refused(tmp_path):
+    paths = []
+    for folder in ("new", "old"):
+        (tmp_path / folder).mkdir()
+        paths.append(write_comparison(tmp_path / folder, "faces", {"mtl_sa": [0.5]}, {"mtl_sa": "MTL-SA"}))
+    outputs = ("--output-csv", str(tmp_path / "t.csv"), "--output-markdown", str(tmp_path / "t.md"))
+    with pytest.raises(ValueError, match="two comparisons are of one experiment, 'faces'"):
+        main(["--comparisons", *paths, "--paper-names", json.dumps({"mtl_sa": "MTL-SA"}), *outputs])

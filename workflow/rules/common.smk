@@ -336,7 +336,7 @@ def pretrained_file(wildcards):
 def run_check():
     """Stop a run before its first job where its data, its settings or the disk will not do."""
     names, seeds = config["methods"], SEEDS
-    if "comparison" in workflow.dag_settings.targets:
+    if any(Path(target).stem in ("comparison", "timing") for target in workflow.dag_settings.targets):
         names, seeds = config["comparison"]["methods"], config["comparison"]["seeds"]
     methods = [METHODS[name] for name in names]
     command = [sys.executable, "-m", "stages.check_experiment", "--settings", "-", "--results", RESULTS]
