@@ -72,6 +72,14 @@ class Project:
         return subprocess.Popen(**self.command(source=source), stdout=subprocess.PIPE, **options)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def interruptible():
+    """Of tests in the background a shell lets SIGINT be ignored, and their processes inherit that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     folder = tmp_path_factory.mktemp("served")
