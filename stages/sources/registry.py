@@ -4,13 +4,29 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from stages.sources import image_folder, synthetic_faces, table
+from stages.sources import (
+    aflw,
+    deepfashion,
+    expw,
+    ferplus,
+    image_folder,
+    peta,
+    sfew,
+    synthetic_faces,
+    table,
+)
 from stages.sources.base import Manifest
 
 READERS = {
     "image_folder": image_folder.read,
     "synthetic_faces": synthetic_faces.read,
     "table": table.read,
+    "aflw": aflw.read,
+    "deepfashion": deepfashion.read,
+    "expw": expw.read,
+    "ferplus": ferplus.read,
+    "peta": peta.read,
+    "sfew": sfew.read,
 }
 
 

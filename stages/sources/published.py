@@ -1,0 +1,113 @@
+"""What readers of published datasets share: one message for what is missing, label files and splits."""
+
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from stages.core.suggestions import list_names
+from stages.sources.base import Sample, assign_splits, select_samples
+
+LARGEST_SHARE_MISSING = 0.01
+"""With more of its images missing a dataset is taken for partly unpacked."""
+
+
+@dataclass(frozen=True)
+class Publisher:
+    """Who gives a dataset out: its name and the public page that says how to get it."""
+
+    dataset: str
+    page: str
+
+    def find_file(self, folder: Path, *names: str) -> Path:
+        """The first of `names` that is a file below `folder`.
+
+        Raises:
+            ValueError: none is.
+        """
+        for name in names:
+            if (folder / name).is_file():
+                return folder / name
+        raise self.report_missing(folder, " or ".join(names))
+
+    def check_images(self, folder: Path, paths: Sequence[str], source: Path) -> None:
+        """Refuse a partly unpacked dataset; few missing images are left to `images.on_error`.
+
+        Args:
+            folder: that `paths` are below.
+            paths: of all images that have a label, POSIX style.
+            source: of the labels, for messages.
+
+        Raises:
+            ValueError: more than `LARGEST_SHARE_MISSING` of the images do not exist.
+        """
+        missing = [path for path in paths if not os.path.isfile(f"{folder}/{path}")]
+        if len(missing) > LARGEST_SHARE_MISSING * len(paths):
+            labelled = f"{len(missing)} of the {len(paths)} images labelled in {source}, such as '{missing[0]}'"
+            raise self.report_missing(folder, labelled)
+
+    def report_missing(self, folder: Path, what: str) -> ValueError:
+        """The one message about a dataset that is not there, or only in part."""
+        return ValueError(
+            f"{folder}: lacks {what}; get {self.dataset} from its publisher ({self.page}) and unpack all of it, "
+            "or correct `path` or `data_root`"
+        )
+
+
+def read_lines(path: Path, fields: Sequence[str], *, n_header: int = 0) -> Iterator[tuple[str, list[str]]]:
+    """The lines of a label file whose fields stand between blanks; only the first may hold some itself.
+
+    Args:
+        path: a text file; empty lines are ignored.
+        fields: their names, for messages.
+        n_header: lines to leave out.
+
+    Yields:
+        Where the line is, for messages, and its fields.
+
+    Raises:
+        ValueError: the file is not text, or a line has too few fields.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError:
+        raise ValueError(f"{path}: is not UTF-8 text; unpack or download it again") from None
+    for number, line in enumerate(lines[n_header:], start=n_header + 1):
+        found = line.strip().rsplit(maxsplit=len(fields) - 1)
+        if found and len(found) < len(fields):
+            raise ValueError(
+                f"{path}, line {number}: has {len(found)} of the {len(fields)} fields {list_names(fields)}; "
+                "unpack or download the file again"
+            )
+        if found:
+            yield f"{path}, line {number}", found
+
+
+def split_samples(
+    samples: Sequence[Sample], settings: Mapping[str, Any], source: Path, *, test: float, validation: float
+) -> list[Sample]:
+    """Split images that their publisher leaves in one piece, class by class.
+
+    Args:
+        samples: in any order; whatever their split is, it is set.
+        settings: `split`, and what `select_samples` uses.
+        source: to name in messages.
+        test: share of the images, where `split` is left out.
+        validation: share of the training images, where `validation` is left out.
+
+    Raises:
+        ValueError: see `select_samples`.
+    """
+    ordered = sorted(samples, key=lambda sample: sample.path)
+    splits = assign_splits([sample.label for sample in ordered], settings.get("split", {"test": test}))
+    divided = [replace(sample, split=split) for sample, split in zip(ordered, splits, strict=True)]
+    return select_samples(divided, {"validation": validation, **settings}, source)
+
+
+def note_left_out(source: Path, counts: Mapping[str, int]) -> None:
+    """Say on standard error, and so in the log of a stage, what a reader did not make samples of."""
+    listed = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+    if listed:
+        logging.getLogger(__name__).warning("%s: left out %s", source, listed)
