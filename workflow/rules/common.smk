@@ -369,4 +369,4 @@ def start_servers():
         )
         # A server ends with its standard input, whichever way Snakemake ends.
         atexit.register(server.communicate)
-    os.environ["STAGE_SERVERS"] = folder
+    os.environ.update(STAGE_SERVERS=folder)
