@@ -27,7 +27,7 @@ from stages.core.selection import (
     threshold_weights,
     weigh_samples,
 )
-from stages.storage.tables import Provenance, Table, read_table, write_table
+from stages.storage.tables import Provenance, read_aligned, read_table, write_table
 
 DISTANCES = {"emd": "transport_distance", "mean": "mean_distance", "mmd": "kernel_discrepancy"}
 """Column of the distance of every cluster, by the name that methods give it."""
@@ -60,9 +60,11 @@ def main(argv: list[str] | None = None) -> None:
     classes = features.metadata["classes"][options.task]
     about = {"dataset": features.metadata["dataset"], "classes": classes}
     soft_labels = features[f"soft_label_{options.task}"]
-    density = read_aligned(options.density, DENSITY, features)
-    responsibilities = read_aligned(options.responsibilities, RESPONSIBILITIES, features)
-    refinement = read_aligned(options.refinement, REFINEMENT, features)
+    density = read_aligned(options.density, DENSITY, features) if options.density else None
+    responsibilities = (
+        read_aligned(options.responsibilities, RESPONSIBILITIES, features) if options.responsibilities else None
+    )
+    refinement = read_aligned(options.refinement, REFINEMENT, features) if options.refinement else None
     by_kernel = options.distance == "mmd"
     path_distances = options.discrepancy if by_kernel else options.transport
     distances = read_table(path_distances, DISCREPANCY if by_kernel else TRANSPORT) if path_distances else None
@@ -111,21 +113,6 @@ def main(argv: list[str] | None = None) -> None:
         metadata={**about, "temperature": options.temperature},
         provenance=provenance,
     )
-
-
-def read_aligned(path: str | None, contract, features: Table) -> Table | None:
-    """A per-sample table with the rows of `features`, or None without a path.
-
-    Raises:
-        ValueError: the table is about other samples.
-    """
-    if not path:
-        return None
-    table = read_table(path, contract)
-    same = table.metadata["dataset"] == features.metadata["dataset"]
-    if not (same and np.array_equal(table["sample_id"], features["sample_id"])):
-        raise ValueError(f"{path}: its samples are not those of the features; delete it and run snakemake again")
-    return table
 
 
 def weight_columns(selection: Selection, classes: list[str]) -> dict[str, np.ndarray]:

@@ -6,7 +6,7 @@ from stages.command import limit_threads, run_stage, stage_parser
 from stages.core.contracts import DISCREPANCY, FEATURES, RESPONSIBILITIES
 from stages.core.discrepancy import estimate_bandwidth, measure_discrepancies
 from stages.core.seeds import derive_seed
-from stages.storage.tables import Provenance, read_table, write_table
+from stages.storage.tables import Provenance, read_aligned, read_table, write_table
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -27,12 +27,7 @@ def main(argv: list[str] | None = None) -> None:
     name = f"features_{options.task}"
     unlabeled = read_table(options.unlabeled, FEATURES, ["sample_id", name])
     labeled = read_table(options.labeled, FEATURES, ["sample_id", name])
-    responsibilities = read_table(options.responsibilities, RESPONSIBILITIES)
-    same = responsibilities.metadata["dataset"] == unlabeled.metadata["dataset"]
-    if not (same and np.array_equal(responsibilities["sample_id"], unlabeled["sample_id"])):
-        raise ValueError(
-            f"{options.responsibilities}: its samples are not those of the features; delete it and run snakemake again"
-        )
+    responsibilities = read_aligned(options.responsibilities, RESPONSIBILITIES, unlabeled)
     seed = derive_seed(options.seed, options.epoch, f"bandwidth for {options.task}")
     try:
         bandwidth = estimate_bandwidth(unlabeled[name], labeled[name], seed)

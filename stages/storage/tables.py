@@ -188,6 +188,19 @@ def read_table(path: str | Path, contract: Contract, columns: Iterable[str] | No
     return Table(arrays, metadata)
 
 
+def read_aligned(path: str | Path, contract: Contract, features: Table) -> Table:
+    """A per-sample table with the rows of `features`.
+
+    Raises:
+        ValueError: the table is about other samples.
+    """
+    table = read_table(path, contract)
+    same = table.metadata["dataset"] == features.metadata["dataset"]
+    if not (same and np.array_equal(table["sample_id"], features["sample_id"])):
+        raise ValueError(f"{path}: its samples are not those of the features; delete it and run snakemake again")
+    return table
+
+
 def read_metadata(path: str | Path) -> dict[str, Any]:
     """The metadata of any table of the pipeline.
 
