@@ -83,14 +83,15 @@ def choose_epochs(validation_accuracy: np.ndarray, last_epochs: int) -> dict[str
 
     Args:
         validation_accuracy: shape (E, K).
-        last_epochs: how many epochs `mean_of_last` averages, where there are so many.
+        last_epochs: how many epochs `mean_of_last` averages, where there are so many; the first
+            row, joint training that all methods share, only where there is no other.
     """
     n_epochs = len(validation_accuracy)
     # Rounded, because averages of equal accuracies in another order differ in their last bit.
     best = int(np.argmax(validation_accuracy.mean(axis=1).round(12)))
     return {
         "validation": slice(best, best + 1),
-        "mean_of_last": slice(max(0, n_epochs - last_epochs), n_epochs),
+        "mean_of_last": slice(max(min(1, n_epochs - 1), n_epochs - last_epochs), n_epochs),
         "last": slice(n_epochs - 1, n_epochs),
     }
 
