@@ -12,6 +12,7 @@ from pathlib import Path
 from stages.command import run_stage, stage_parser
 from stages.core.backbones import check_backbone, count_network_parameters, describe_backbone
 from stages.core.disk import estimate_disk, format_bytes
+from stages.core.pretrained import find_normalisation, is_file, load_pretrained
 from stages.core.suggestions import suggest
 from stages.sources.base import SPLITS
 from stages.sources.registry import read_source
@@ -32,9 +33,16 @@ def main(argv: list[str] | None = None) -> None:
     images, network = settings["images"], settings["network"]
     image_shape = (images["height"], images["width"], images["channels"])
     check_backbone(network["backbone"], image_shape, network["pretrained"])
+    find_normalisation(network["backbone"], network["pretrained"], images["channels"], images["mean"], images["std"])
+    if network["pretrained"] and not is_file(network["pretrained"]):
+        # Here, because the machines that train may have no network; torch keeps the file.
+        load_pretrained(network["backbone"], network["pretrained"])
     n_classes = {name: len(names) for name, names in classes.items()}
-    n_backbone, _ = describe_backbone(network["backbone"], image_shape)
-    n_parameters = count_network_parameters(network["backbone"], image_shape, network["head_features"], n_classes)
+    backbone = describe_backbone(network["backbone"], image_shape)
+    n_parameters, n_separate_parameters = (
+        count_network_parameters(backbone, network["head_features"], n_classes, separate=separate)
+        for separate in (False, True)
+    )
     parts = estimate_disk(
         {
             name: {split: sum(one.split == split for one in found) for split in SPLITS}
@@ -44,7 +52,7 @@ def main(argv: list[str] | None = None) -> None:
         image_shape=image_shape,
         head_features=network["head_features"],
         n_parameters=n_parameters,
-        n_separate_parameters=n_parameters + (len(n_classes) - 1) * n_backbone,
+        n_separate_parameters=n_separate_parameters,
         n_components=settings["mixture"]["components"],
         n_epochs=settings["training"]["epochs"],
         n_seeds=options.n_seeds,

@@ -9,7 +9,9 @@ from pathlib import Path
 from stages.command import run_stage, show_progress, stage_parser
 from stages.core.adam import Adam
 from stages.core.batches import EpochBatches, TrainingSet, one_hot
+from stages.core.images import FITS
 from stages.core.network import MultiTaskNetwork, NetworkSpecification
+from stages.core.pretrained import find_normalisation
 from stages.core.seeds import derive_seed
 from stages.core.training import PassLosses, choose_device, place_network, prepare_torch, train_pass
 from stages.options import (
@@ -31,8 +33,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--pretrained", default="none", help="torchvision weights enum name, local file or none")
     parser.add_argument("--head-features", type=int, default=128, help="d, features per task")
     parser.add_argument("--cross-stitch-identity", type=float, default=0.9, help="initial share of a task's own layer")
-    parser.add_argument("--mean", type=float, nargs="+", required=True, help="of pixel values in [0, 1], per channel")
-    parser.add_argument("--std", type=float, nargs="+", required=True, help="of pixel values, per channel")
+    parser.add_argument("--mean", type=float, nargs="*", help="of pixel values in [0, 1]; without, as pretrained")
+    parser.add_argument("--std", type=float, nargs="*", help="of pixel values; without, as pretrained")
+    parser.add_argument("--fit", choices=FITS, default="stretch", help="how the images got their shape")
     parser.add_argument("--separate", choices=("True", "False"), default="False", help="one network per task")
     parser.add_argument("--passes", type=int, default=1, help="passes over all datasets")
     add_training_options(parser)
@@ -41,19 +44,21 @@ def main(argv: list[str] | None = None) -> None:
     splits = open_splits(options)
     prepare_torch(options.threads, derive_seed(options.seed, 0, "initialization"))
     device = choose_device(options.device)
+    image_shape = splits[0].images.shape[1:]
+    pretrained = None if options.pretrained == "none" else options.pretrained
+    mean, std = find_normalisation(options.backbone, pretrained, image_shape[2], options.mean, options.std)
     specification = NetworkSpecification(
         backbone=options.backbone,
-        image_shape=splits[0].images.shape[1:],
+        image_shape=image_shape,
         head_features=options.head_features,
         classes={split.task: split.classes for split in splits},
         cross_stitch_identity=options.cross_stitch_identity,
-        mean=options.mean,
-        std=options.std,
+        mean=mean,
+        std=std,
+        fit=options.fit,
         separate=options.separate == "True",
     )
-    network = place_network(
-        MultiTaskNetwork(specification, None if options.pretrained == "none" else options.pretrained), device
-    )
+    network = place_network(MultiTaskNetwork(specification, pretrained), device)
     optimizer = Adam(network, options.learning_rate)
     training_sets = [
         TrainingSet(split.images, split.sample_ids, {split.task: one_hot(split.labels, len(split.classes))}, split.task)

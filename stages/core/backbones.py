@@ -1,10 +1,15 @@
-"""Shared convolutional layers: torchvision's VGG family and a narrow one for small images.
+"""Shared layers: a narrow network for small images, torchvision's VGG family, and its other classification networks.
 
-This module says what a backbone looks like without importing torch, so that sizes can be
-estimated cheaply; `build_backbone` imports what it needs.
+What the VGG family looks like is known here without importing torch, so that sizes can be estimated
+cheaply; other networks are built and measured.
 """
 
+import re
+from collections import OrderedDict
 from collections.abc import Mapping
+
+from stages.core.pretrained import load_pretrained
+from stages.core.suggestions import suggest
 
 
 def _stack(*blocks: tuple[int, int]) -> tuple[int | str, ...]:
@@ -21,21 +26,22 @@ VGG_LAYERS = {
 }
 """Width of every 3x3 convolution and the place of every 2x2 max pooling (Simonyan and Zisserman, 2015)."""
 
-BACKBONES = (*VGG_LAYERS, *(f"{name}_bn" for name in VGG_LAYERS if name != "vgg_tiny"))
+VGG_BACKBONES = (*VGG_LAYERS, *(f"{name}_bn" for name in VGG_LAYERS if name != "vgg_tiny"))
 
 
 def describe_backbone(name: str, image_shape: tuple[int, int, int]) -> tuple[int, int]:
     """Number of parameters of a backbone and of values in its flattened output.
 
     Args:
-        name: one of `BACKBONES`.
+        name: one of `VGG_BACKBONES`, or another classification network of torchvision.
         image_shape: height and width in pixels, and channels.
 
     Raises:
-        ValueError: the backbone is unknown or pools the image away.
+        ValueError: the backbone is unknown or cannot take such images.
     """
-    if name not in BACKBONES:
-        raise ValueError(f"unknown backbone '{name}'; there are {', '.join(BACKBONES)}")
+    if name not in VGG_BACKBONES:
+        backbone = build_backbone(name, image_shape)
+        return sum(parameter.numel() for parameter in backbone.parameters()), count_outputs(name, backbone, image_shape)
     layers = VGG_LAYERS[name.removesuffix("_bn")]
     height, width, channels = image_shape
     n_parameters = 0
@@ -55,54 +61,87 @@ def describe_backbone(name: str, image_shape: tuple[int, int, int]) -> tuple[int
 
 
 def check_backbone(name: str, image_shape: tuple[int, int, int], pretrained: str | None = None) -> None:
-    """Whether a backbone can take such images and have such weights, without building it.
+    """Whether there is such a backbone, for such channels, and pretrained weights for it.
 
     Raises:
-        ValueError: it cannot.
+        ValueError: there is not, or it is of the VGG family and cannot take images of such a size.
     """
-    describe_backbone(name, image_shape)
     if name == "vgg_tiny" and pretrained:
         raise ValueError("network.pretrained: there are no weights for vgg_tiny; set it to null")
+    if name not in VGG_BACKBONES:
+        from torchvision import models
+
+        if name not in (known := models.list_models(module=models)):
+            raise ValueError(f"network.backbone: unknown '{name}'{suggest(name, ['vgg_tiny', *known])}")
     if name != "vgg_tiny" and image_shape[2] != 3:
         raise ValueError(f"backbone '{name}' takes colour images; set images.channels to 3, not {image_shape[2]}")
+    if name in VGG_BACKBONES:
+        describe_backbone(name, image_shape)
 
 
 def count_network_parameters(
-    backbone: str, image_shape: tuple[int, int, int], head_features: int, n_classes: Mapping[str, int]
+    backbone: tuple[int, int], head_features: int, n_classes: Mapping[str, int], *, separate: bool = False
 ) -> int:
-    """Parameters of the whole multi-task network, heads and cross-stitch unit included."""
-    n_backbone, n_values = describe_backbone(backbone, image_shape)
+    """Parameters of the whole multi-task network, heads and cross-stitch unit included.
+
+    Args:
+        backbone: as `describe_backbone` returns it.
+        head_features: d.
+        n_classes: C by task.
+        separate: whether every task has a backbone of its own and there is no cross-stitch unit.
+    """
+    n_backbone, n_values = backbone
     n_heads = sum((n_values + 1) * head_features + (head_features + 1) * n for n in n_classes.values())
-    return n_backbone + n_heads + len(n_classes) ** 2
+    n_tasks = len(n_classes)
+    return n_heads + (n_tasks * n_backbone if separate else n_backbone + n_tasks**2)
 
 
 def build_backbone(name: str, image_shape: tuple[int, int, int], pretrained: str | None = None):
-    """The convolutional layers as a `torch.nn.Module` from (B, C, H, W) to (B, C', H', W').
+    """The shared layers as a `torch.nn.Module` from (B, C, H, W) to (B, …).
+
+    Of the VGG family and AlexNet these are the convolutions; other networks are kept up to their
+    pooling, without the classifier.
 
     Args:
-        name: one of `BACKBONES`.
+        name: one of `VGG_BACKBONES`, or another classification network of torchvision.
         image_shape: height and width in pixels, and channels.
-        pretrained: a name from torchvision's weights enums such as
-            `VGG16_Weights.IMAGENET1K_V1`, or the path of a state dict (`.pth`, `.safetensors`);
-            None starts from random weights.
+        pretrained: see `load_pretrained`; None starts from random weights.
 
     Raises:
-        ValueError: the backbone cannot take such images, or the weights cannot be had.
+        ValueError: the backbone is unknown or takes no such channels, or the weights cannot be had.
     """
     check_backbone(name, image_shape, pretrained)
     if name == "vgg_tiny":
         return _build_vgg_tiny(image_shape[2])
-    from torchvision.models import get_model
-
-    backbone = get_model(name, weights=None).features
+    backbone = _build_torchvision(name)
     if pretrained:
-        weights = _load_pretrained(name, pretrained, set(backbone.state_dict()))
-        try:
-            backbone.load_state_dict(weights)
-        except RuntimeError as error:
-            reason = str(error).splitlines()[-1].strip()
-            raise ValueError(f"network.pretrained: '{pretrained}' does not fit {name}: {reason}") from None
+        _fill(backbone, name, pretrained)
     return backbone
+
+
+def count_outputs(name: str, backbone, image_shape: tuple[int, int, int]) -> int:
+    """Length of a backbone's flattened output for one image; no image is computed on.
+
+    Raises:
+        ValueError: the backbone cannot take such images.
+    """
+    if name in VGG_BACKBONES:
+        return describe_backbone(name, image_shape)[1]
+    import torch
+
+    training = backbone.training
+    state = {key: torch.empty_like(value, device="meta") for key, value in backbone.state_dict().items()}
+    height, width, channels = image_shape
+    image = torch.empty(1, channels, height, width, device="meta")
+    try:
+        return torch.func.functional_call(backbone.eval(), state, (image,)).flatten(1).shape[1]
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(
+            f"backbone '{name}' cannot take images of {height}x{width} pixels ({str(error).splitlines()[0]}); "
+            "change images.height and images.width"
+        ) from None
+    finally:
+        backbone.train(training)
 
 
 def _build_vgg_tiny(channels: int):
@@ -121,41 +160,49 @@ def _build_vgg_tiny(channels: int):
     return nn.Sequential(*layers)
 
 
-def _load_pretrained(name: str, pretrained: str, wanted: set[str]) -> dict:
-    from pickle import UnpicklingError
+def _build_torchvision(name: str):
+    from torch import nn
+    from torchvision.models import get_model
 
-    from safetensors import SafetensorError
+    # Only these two have auxiliary classifiers, which training by Algorithm 1 has no use for.
+    options = {"aux_logits": False, "init_weights": True} if name in ("googlenet", "inception_v3") else {}
+    network = get_model(name, weights=None, **options)
+    if name in VGG_BACKBONES:
+        return network.features
+    if name == "alexnet":
+        return nn.Sequential(OrderedDict(features=network.features))
+    for layers in ("features", "layers"):
+        # Their classifiers begin with the pooling, or pool in passing.
+        if name.startswith(("squeezenet", "mnasnet")) and hasattr(network, layers):
+            return nn.Sequential(OrderedDict({layers: getattr(network, layers), "pooling": nn.AdaptiveAvgPool2d(1)}))
+    classifier_name, classifier = list(network.named_children())[-1]
+    kept = []
+    for layer in classifier if isinstance(classifier, nn.Sequential) else [classifier]:
+        if isinstance(layer, nn.Linear | nn.Dropout):
+            break
+        kept.append(layer)
+    setattr(network, classifier_name, nn.Sequential(*kept))
+    if hasattr(network, "dropout"):
+        network.dropout = nn.Identity()
+    return network
 
-    try:
-        if pretrained.endswith(".safetensors"):
-            from safetensors.torch import load_file
 
-            state = load_file(pretrained)
-        elif pretrained.endswith((".pth", ".pt")):
-            import torch
-
-            state = torch.load(pretrained, map_location="cpu", weights_only=True)
-        else:
-            from torchvision.models import get_weight
-
-            state = get_weight(pretrained).get_state_dict(progress=False)
-    except (OSError, ValueError, KeyError, RuntimeError, EOFError, UnpicklingError, SafetensorError) as error:
-        raise ValueError(
-            f"network.pretrained: cannot load '{pretrained}' ({_first_line(error)}); without a network, download it "
-            "beforehand and give its path"
-        ) from None
-    if not isinstance(state, Mapping):
-        message = f"network.pretrained: '{pretrained}' holds a {type(state).__name__}, not a state dict"
-        raise ValueError(message)  # noqa: TRY004  a wrong file, not a wrong call
-    features = {key.removeprefix("features."): value for key, value in state.items()}
-    missing = wanted - features.keys()
+def _fill(backbone, name: str, pretrained: str) -> None:
+    state = load_pretrained(name, pretrained)
+    # Files of old DenseNets call `norm1` `norm.1`.
+    state = {re.sub(r"(denselayer\d+\.(?:norm|conv))\.(\d)", r"\1\2", key): value for key, value in state.items()}
+    if name in VGG_BACKBONES:
+        state = {key.removeprefix("features."): value for key, value in state.items()}
+    wanted = backbone.state_dict().keys()
+    # A counter that old files lack and nothing here uses.
+    missing = sorted(key for key in wanted - state.keys() if not key.endswith("num_batches_tracked"))
     if missing:
         raise ValueError(
-            f"network.pretrained: '{pretrained}' has no weights for {name}'s {sorted(missing)[0]}; "
+            f"network.pretrained: '{pretrained}' has no weights for {name}'s {missing[0]}; "
             "it belongs to another network"
         )
-    return {key: features[key] for key in wanted}
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0] or type(error).__name__
+    try:
+        backbone.load_state_dict({key: state[key] for key in wanted if key in state}, strict=False)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise ValueError(f"network.pretrained: '{pretrained}' does not fit {name}: {reason}") from None

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-BYTES_PER_PARAMETER = 3 * 4
+BYTES_PER_WEIGHT = 4
+BYTES_PER_PARAMETER = 3 * BYTES_PER_WEIGHT
 """Float32 weights and Adam's two moments."""
 BYTES_PER_WEIGHT_ROW = 80
 """Of one sample in density.parquet and weights.parquet, after compression."""
@@ -40,7 +41,10 @@ def estimate_disk(
     """
     height, width, channels = image_shape
     images = sum(n for splits in n_samples.values() for n in splits.values()) * height * width * channels
-    features = labels = checkpoints = 0
+    features = labels = 0
+    # Joint training, and separate networks where a method starts from those.
+    initial = {n_separate_parameters if method["schedule"] == "single" else n_parameters for method in methods}
+    checkpoints = sum(initial) * BYTES_PER_PARAMETER
     for method in methods:
         names = method["selection"] if isinstance(method.get("selection"), list | tuple) else ()
         per_epoch, all_features = [], 0
@@ -60,12 +64,12 @@ def estimate_disk(
             labels += n_turns * n_rows * sum(8 * n_classes[other] + BYTES_PER_WEIGHT_ROW for other in others)
         features += all_features if keep_features else 2 * max(per_epoch)
         kept = n_separate_parameters if method["schedule"] == "single" else n_parameters
-        checkpoints += n_epochs * kept * BYTES_PER_PARAMETER
+        checkpoints += n_epochs * kept * BYTES_PER_PARAMETER + kept * BYTES_PER_WEIGHT
     return {
         "images": images,
         "features": n_seeds * features,
         "weights and labels": n_seeds * labels,
-        "checkpoints": n_seeds * (checkpoints + n_parameters * BYTES_PER_PARAMETER),
+        "checkpoints": n_seeds * checkpoints,
     }
 
 

@@ -11,7 +11,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from stages.core.backbones import build_backbone, describe_backbone
+from stages.core.backbones import build_backbone, count_outputs
 from stages.core.label_transfer import LabelTransfer
 
 
@@ -27,6 +27,7 @@ class NetworkSpecification:
         cross_stitch_identity: initial weight of a head's own layer in the cross-stitch unit.
         mean: subtracted from pixel values in [0, 1], one number per channel.
         std: by which the difference is divided, one number per channel.
+        fit: how images of another shape are fitted, see `convert_image`.
         separate: whether every task has convolutional layers of its own and no cross-stitch unit
             joins the heads: K single-task networks in one file.
         label_transfer: whether every task has a label transfer network.
@@ -39,6 +40,7 @@ class NetworkSpecification:
     cross_stitch_identity: float
     mean: Sequence[float]
     std: Sequence[float]
+    fit: str = "stretch"
     separate: bool = False
     label_transfer: bool = False
 
@@ -66,13 +68,14 @@ class MultiTaskNetwork(nn.Module):
             if len(values) != n_channels:
                 raise ValueError(f"images.{name} has {len(values)} values for {n_channels} channels; give one for each")
         self.specification = specification
-        _, n_values = describe_backbone(specification.backbone, specification.image_shape)
         tasks = specification.tasks
         build = partial(build_backbone, specification.backbone, specification.image_shape, pretrained)
         if specification.separate:
             self.backbones = nn.ModuleDict({name_module(task): build() for task in tasks})
+            built = next(iter(self.backbones.values()))
         else:
-            self.backbone = build()
+            self.backbone = built = build()
+        n_values = count_outputs(specification.backbone, built, specification.image_shape)
         self.heads = nn.ModuleDict(
             {name_module(task): nn.Linear(n_values, specification.head_features) for task in tasks}
         )

@@ -111,7 +111,7 @@ def check_experiment(settings: Mapping[str, Any], methods: Mapping[str, Any], so
         )
     channels = settings["images"]["channels"]
     for key in ("mean", "std"):
-        if len(settings["images"][key]) != channels:
+        if settings["images"][key] and len(settings["images"][key]) != channels:
             raise SettingsError(
                 f"{source}: images.{key}: has {len(settings['images'][key])} values, but images.channels is {channels}"
             )

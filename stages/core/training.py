@@ -165,6 +165,7 @@ def train_pass(
     penalties = _Mean()
     unchecked: list[tuple[int, np.ndarray, Tensor]] = []
     for number, batch in enumerate(batches):
+        _set_batch_norm(network, training=len(batch.images) > 1)
         images = batch.images.to(device, non_blocking=True)
         targets = {task: labels.to(device, non_blocking=True) for task, labels in batch.targets.items()}
         members = {task: rows.to(device, non_blocking=True) for task, rows in batch.members.items()}
@@ -209,6 +210,13 @@ def train_pass(
         {task: mean.value for task, mean in transfer_losses.items()},
         penalties.value if regularized else None,
     )
+
+
+def _set_batch_norm(network: MultiTaskNetwork, *, training: bool) -> None:
+    """One sample has no variance: a last batch of one is normalised as in evaluation."""
+    for module in network.modules():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            module.train(training)
 
 
 def _check_losses(unchecked: list[tuple[int, np.ndarray, Tensor]]) -> None:
@@ -256,20 +264,31 @@ def predict_batches(
     Yields:
         Rows, f by task as float32 (B, d), and softmax probabilities by task as float32 (B, C^k).
     """
+    for start in range(0, len(images), batch_size):
+        rows = slice(start, min(start + batch_size, len(images)))
+        yield rows, *predict_batch(network, np.array(images[rows]), device, tasks, transferred=transferred)
+
+
+def predict_batch(
+    network: MultiTaskNetwork,
+    images: np.ndarray,
+    device: torch.device,
+    tasks: Collection[str] | None = None,
+    *,
+    transferred: bool = False,
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """One batch of `predict_batches`: f and the probabilities by task, for uint8 images (B, H, W, C)."""
     network.eval()
     with torch.inference_mode():
-        for start in range(0, len(images), batch_size):
-            rows = slice(start, min(start + batch_size, len(images)))
-            batch = torch.from_numpy(np.array(images[rows])).permute(0, 3, 1, 2).to(device)
-            features, scores = network.extract(batch, None if transferred else tasks)
-            if transferred:
-                scores = network.transfer_labels(features, scores)
-            probabilities = {task: torch.softmax(values.double(), dim=1) for task, values in scores.items()}
-            yield (
-                rows,
-                {task: values.float().cpu().numpy() for task, values in features.items()},
-                {task: values.float().cpu().numpy() for task, values in probabilities.items()},
-            )
+        batch = torch.from_numpy(images).permute(0, 3, 1, 2).to(device)
+        features, scores = network.extract(batch, None if transferred else tasks)
+        if transferred:
+            scores = network.transfer_labels(features, scores)
+        probabilities = {task: torch.softmax(values.double(), dim=1) for task, values in scores.items()}
+    return (
+        {task: values.float().cpu().numpy() for task, values in features.items()},
+        {task: values.float().cpu().numpy() for task, values in probabilities.items()},
+    )
 
 
 def normalise_features(features: np.ndarray, normalize: str) -> np.ndarray:

@@ -17,6 +17,15 @@ from stages.sources import (
 )
 from stages.sources.base import Manifest
 
+LABEL_FILES = {
+    "aflw": ("aflw.sqlite",),
+    "deepfashion": tuple(f"{folder}/*.txt" for folder in deepfashion.FOLDERS),
+    "expw": ("label/label.lst",),
+    "ferplus": ("fer2013new.csv",),
+    "peta": ("*/archive/Label.txt",),
+}
+"""Where a published dataset has its labels, below `path`."""
+
 READERS = {
     "image_folder": image_folder.read,
     "synthetic_faces": synthetic_faces.read,
@@ -27,6 +36,15 @@ READERS = {
     "ferplus": ferplus.read,
     "peta": peta.read,
     "sfew": sfew.read,
+}
+
+PUBLISHERS = {
+    "aflw": aflw.PUBLISHER,
+    "deepfashion": deepfashion.PUBLISHER,
+    "expw": expw.PUBLISHER,
+    "ferplus": ferplus.PUBLISHER,
+    "peta": peta.PUBLISHER,
+    "sfew": sfew.PUBLISHER,
 }
 
 
@@ -45,3 +63,25 @@ def read_source(settings: Mapping[str, Any], data_root: str | Path) -> Manifest:
     if name not in READERS:
         raise ValueError(f"unknown source '{name}'; set `source` to {', '.join(READERS)}")
     return READERS[name](settings, Path(data_root))
+
+
+def list_label_files(settings: Mapping[str, Any], data_root: str | Path) -> list[Path]:
+    """The files whose content says which image has which label, sorted; none where folders do.
+
+    Args:
+        settings: of one dataset.
+        data_root: see `read_source`.
+    """
+    path = Path(data_root) / settings.get("path", "")
+    if settings["source"] == "table":
+        return [path] if path.is_file() else []
+    return sorted(file for pattern in LABEL_FILES.get(settings["source"], ()) for file in path.glob(pattern))
+
+
+def describe_source(name: str) -> str:
+    """Where the images of a source come from and what that means for a network, for people."""
+    if name == "synthetic_faces":
+        return "drawn by this project's code."
+    publisher = PUBLISHERS.get(name)
+    whose = f"{publisher.dataset}, from {publisher.page}" if publisher else "images of whoever made this network"
+    return f"{whose}. Their terms decide what the network may be used for."

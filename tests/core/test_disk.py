@@ -29,7 +29,7 @@ def test_the_parts_are_counted_by_hand():
     # faces is trained: f and soft label for 2 classes of 100 samples, of 50 labeled ones, γ and ids.
     assert parts["features"] == 100 * (40 + 8 + 8) + 50 * (40 + 8) + 100 * 16
     assert parts["weights and labels"] == 100 * (16 + 80)
-    assert parts["checkpoints"] == 2 * 1200
+    assert parts["checkpoints"] == 2 * 1200 + 400
 
 
 def test_datasets_take_turns():
@@ -64,8 +64,10 @@ def test_label_transfer_labels_all_datasets_in_every_epoch():
 
 
 def test_separate_networks_are_larger():
-    # Beside the shared joint training.
-    assert estimate(2, methods=[{"schedule": "single"}])["checkpoints"] == (2 * 180 + 100) * 12
+    single = {"schedule": "single"}
+    assert estimate(2, methods=[single])["checkpoints"] == 3 * 180 * 12 + 180 * 4
+    both = estimate(2, methods=[single, {"schedule": "mixed"}])["checkpoints"]
+    assert both == 3 * (180 + 100) * 12 + (180 + 100) * 4
 
 
 @pytest.mark.parametrize(("n_bytes", "text"), [(7, "7 B"), (1234, "1.23 kB"), (5.6e7, "56 MB"), (3e15, "3e+03 TB")])

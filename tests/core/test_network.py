@@ -1,8 +1,9 @@
 import pytest
 import torch
 
-from stages.core.backbones import BACKBONES, build_backbone, count_network_parameters, describe_backbone
+from stages.core.backbones import VGG_BACKBONES, build_backbone, count_network_parameters, describe_backbone
 from stages.core.network import MultiTaskNetwork, NetworkSpecification
+from stages.core.pretrained import find_normalisation, load_pretrained
 
 CLASSES = {"expression": ["happy", "sad", "angry"], "pose": ["left", "right"], "age": ["young", "old"]}
 
@@ -11,7 +12,14 @@ def build(classes=CLASSES, image_shape=(16, 16, 3), identity=0.9, backbone="vgg_
     channels = image_shape[2]
     torch.manual_seed(0)
     specification = NetworkSpecification(
-        backbone, image_shape, 8, classes, identity, options.get("mean", [0.5] * channels), [0.25] * channels
+        backbone,
+        image_shape,
+        8,
+        classes,
+        identity,
+        options.get("mean", [0.5] * channels),
+        [0.25] * channels,
+        separate=options.get("separate", False),
     )
     return MultiTaskNetwork(specification, options.get("pretrained"))
 
@@ -58,15 +66,19 @@ def test_a_cross_stitch_unit_of_identity_one_keeps_the_tasks_apart():
     torch.testing.assert_close(network.cross_stitch.data, torch.eye(3))
 
 
-@pytest.mark.parametrize("backbone", ["vgg_tiny", "vgg11", "vgg16_bn"])
-def test_parameters_and_outputs_are_counted_without_building(backbone):
+@pytest.mark.parametrize("backbone", ["vgg_tiny", "vgg11", "vgg16_bn", "resnet18"])
+def test_parameters_are_counted(backbone):
     shape = (64, 48, 3)
     network = build(image_shape=shape, backbone=backbone)
-    counted = count_network_parameters(backbone, shape, 8, {task: len(names) for task, names in CLASSES.items()})
+    n_classes = {task: len(names) for task, names in CLASSES.items()}
+    counted = count_network_parameters(describe_backbone(backbone, shape), 8, n_classes)
     assert counted == sum(parameter.numel() for parameter in network.parameters())
+    counted = count_network_parameters(describe_backbone(backbone, shape), 8, n_classes, separate=True)
+    separate = build(image_shape=shape, backbone=backbone, separate=True)
+    assert counted == sum(parameter.numel() for parameter in separate.parameters())
 
 
-@pytest.mark.parametrize("backbone", [name for name in BACKBONES if name != "vgg_tiny"])
+@pytest.mark.parametrize("backbone", [name for name in VGG_BACKBONES if name != "vgg_tiny"])
 def test_torchvisions_layers_are_those_described(backbone):
     n_parameters, n_values = describe_backbone(backbone, (32, 32, 3))
     layers = build_backbone(backbone, (32, 32, 3))
@@ -77,7 +89,11 @@ def test_torchvisions_layers_are_those_described(backbone):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"backbone": "resnet"}, "unknown backbone 'resnet'"),
+        ({"backbone": "resnet_18"}, "network.backbone: unknown 'resnet_18'; did you mean 'resnet18'?"),
+        (
+            {"backbone": "vit_b_32", "image_shape": (32, 32, 3)},
+            r"'vit_b_32' cannot take images of 32x32 pixels \(Wrong image height! Expected 224 but got 32!\); change",
+        ),
         ({"backbone": "vgg16"}, "needs images of at least 32x32 pixels, not 16x16"),
         ({"backbone": "vgg16", "image_shape": (32, 32, 1)}, "set images.channels to 3, not 1"),
         ({"mean": [0.5]}, "images.mean has 1 values for 3 channels"),
@@ -104,8 +120,88 @@ def test_local_weights_fill_the_convolutions(tmp_path):
     with pytest.raises(ValueError, match="does not fit vgg11: size mismatch"):
         build(backbone="vgg11", image_shape=(32, 32, 3), pretrained=str(path))
     path.write_text("no weights")
-    with pytest.raises(ValueError, match=r"cannot load .* download it beforehand"):
+    with pytest.raises(ValueError, match=r"cannot load .* name a file that holds a state dict"):
         build(backbone="vgg11", image_shape=(32, 32, 3), pretrained=str(path))
     torch.save({"features.0.weight": torch.zeros(1)}, path)
     with pytest.raises(ValueError, match="it belongs to another network"):
         build(backbone="vgg11", image_shape=(32, 32, 3), pretrained=str(path))
+
+
+@pytest.mark.parametrize(
+    ("backbone", "n_values", "n_classifier"),
+    [
+        ("resnet18", 512, 513 * 1000),
+        ("convnext_tiny", 768, 769 * 1000),
+        ("mobilenet_v3_small", 576, 577 * 1024 + 1025 * 1000),
+        ("densenet121", 1024, 1025 * 1000),
+        ("swin_t", 768, 769 * 1000),
+        ("mnasnet0_5", 1280, 1281 * 1000),
+        ("squeezenet1_1", 512, 513 * 1000),
+        ("regnet_y_400mf", 440, 441 * 1000),
+    ],
+)
+def test_other_networks_are_shared_up_to_their_pooling(backbone, n_values, n_classifier):
+    from torchvision.models import get_model
+
+    n_parameters, counted = describe_backbone(backbone, (64, 64, 3))
+    whole = sum(parameter.numel() for parameter in get_model(backbone).parameters())
+    assert (n_parameters, counted) == (whole - n_classifier, n_values)
+    network = build(backbone=backbone, image_shape=(64, 64, 3))
+    features, _ = network.extract(torch.zeros(2, 3, 64, 64))
+    assert features["pose"].shape == (2, 8)
+
+
+def test_a_pretrained_backbone_sees_what_it_saw_in_its_own_network(tmp_path):
+    """The whole network of torchvision, without its classifier, gives what the backbone gives."""
+    from torchvision.models import get_model
+
+    for name in ("resnet18", "convnext_tiny", "densenet121"):
+        donor = get_model(name).eval()
+        state = {key.replace(".norm1.", ".norm.1."): value for key, value in donor.state_dict().items()}
+        path = tmp_path / f"{name}.pth"
+        torch.save({key: value for key, value in state.items() if "num_batches" not in key}, path)
+        backbone = build_backbone(name, (64, 64, 3), str(path)).eval()
+        images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+        values = backbone(images).flatten(1)
+        head = donor.fc if name == "resnet18" else donor.classifier
+        head = head[-1] if name == "convnext_tiny" else head
+        torch.testing.assert_close(head(values), donor(images))
+
+
+IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+
+
+@pytest.mark.parametrize(
+    ("backbone", "pretrained", "expected"),
+    [
+        ("resnet18", None, ([0.5] * 3, [0.5] * 3)),
+        ("resnet18", "ResNet18_Weights.IMAGENET1K_V1", IMAGENET),
+        ("resnet18", "weights/resnet18-f37072fd.pth", IMAGENET),
+        ("vgg16", "VGG16_Weights.IMAGENET1K_FEATURES", ([0.48235, 0.45882, 0.40784], [1 / 255] * 3)),
+        ("googlenet", "GoogLeNet_Weights.IMAGENET1K_V1", ([0.5] * 3, [0.5] * 3)),
+    ],
+)
+def test_pretrained_weights_bring_their_normalisation(backbone, pretrained, expected):
+    found = find_normalisation(backbone, pretrained, 3)
+    for values, wanted in zip(found, expected, strict=True):
+        assert values == pytest.approx(wanted)
+    assert find_normalisation(backbone, pretrained, 3, [0.1, 0.2, 0.3])[0] == [0.1, 0.2, 0.3]
+
+
+def test_weights_that_cannot_be_had_say_where_they_are():
+    with pytest.raises(ValueError, match=r"'mine.pth' has none of the names .* set images.mean and images.std"):
+        find_normalisation("resnet18", "mine.pth", 3)
+    assert find_normalisation("resnet18", "mine.pth", 3, [0.1] * 3, [0.2] * 3) == ([0.1] * 3, [0.2] * 3)
+    with pytest.raises(ValueError, match=r"nor the name of weights of resnet18; did you mean 'ResNet18_Weights"):
+        load_pretrained("resnet18", "Resnet18_Weights.IMAGENET1K_V1")
+
+
+def test_without_a_network_the_message_names_the_file_to_fetch(monkeypatch, tmp_path):
+    def refuse(*_args, **_options):
+        raise OSError("Name or service not known")
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr("torch.hub.download_url_to_file", refuse)
+    message = r"\(Name or service not known\); without a network, fetch https://\S*/resnet18-f37072fd.pth beforehand"
+    with pytest.raises(ValueError, match=message):
+        load_pretrained("resnet18", "ResNet18_Weights.IMAGENET1K_V1")

@@ -76,11 +76,7 @@ def test_methods_follow_their_schema():
         ("training.epochs", 0, "training.epochs: 0 is too small; the least is 1"),
         ("training.epochs", "ten", "training.epochs: 'ten' is not of type integer"),
         ("features.normalize", "l1", "features.normalize: 'l1' is not allowed; did you mean 'l2'?"),
-        (
-            "network.backbone",
-            "vggtiny",
-            "network.backbone: 'vggtiny' is not allowed; did you mean 'vgg_tiny'?",
-        ),
+        ("images.fit", "strech", "images.fit: 'strech' is not allowed; did you mean 'stretch'?"),
         ("datasets.snapshots.source", "imagefolder", "did you mean 'image_folder'?"),
         ("methods", ["mtl_sb"], "methods: unknown method 'mtl_sb'; did you mean 'mtl_sa'?"),
         ("methods", [], "methods: is too short"),

@@ -243,3 +243,21 @@ def test_a_regularised_network_that_diverges_is_named_by_its_loss():
     batches = make_batches([training_set]).load(0, pin_memory=False)
     with pytest.raises(DivergedError):
         train_pass(network, Adam(network, 1e30), batches, CPU, Regularization(joint_nuclear=0.1, laplacian=0.1))
+
+
+def test_batch_normalisation_takes_a_last_batch_of_one_sample():
+    """At 32 x 32 pixels resnet18 ends in one pixel: one sample has no variance there."""
+    torch.manual_seed(0)
+    network = MultiTaskNetwork(
+        NetworkSpecification("resnet18", (32, 32, 3), 8, {"a": ["x", "y"]}, 1.0, [0.5] * 3, [0.5] * 3)
+    )
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
+    one = TrainingSet(images, np.arange(5), {"a": one_hot(np.array([0, 1, 0, 1, 0]), 2)}, "a")
+    batches = make_batches([one], batch_size=4)
+    assert [len(batch.images) for batch in batches] == [4, 1]
+    tracked = network.backbone.bn1.num_batches_tracked
+    losses = train_pass(network, Adam(network, 0.001), batches, torch.device("cpu"))
+    assert losses.tasks["a"].n_samples == 5
+    # Only the batch of four was learned from.
+    assert tracked == 1

@@ -38,7 +38,7 @@ def make_rows(n_train, other):
 def test_the_default_fits(monkeypatch, tmp_path, capsys):
     check(monkeypatch, tmp_path)
     # 1900 and 2700 images of all three splits.
-    assert "will take about 76.3 MB (images 13.5 MB" in capsys.readouterr().out
+    assert "will take about 77.7 MB (images 13.5 MB" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -114,3 +114,22 @@ def test_networks_and_disks_that_will_not_do_are_said(monkeypatch, tmp_path, net
     with pytest.raises(ValueError, match=message):
         check(monkeypatch, tmp_path, network=network)
     assert not (tmp_path / "results").exists()
+
+
+def test_another_backbone_is_measured_and_its_name_checked(monkeypatch, tmp_path, capsys):
+    check(monkeypatch, tmp_path, network={"backbone": "resnet18"})
+    # 11.3 million parameters, ten epochs and the joint training: 12 bytes each, and the final network's 4.
+    assert "checkpoints 1.54 GB" in capsys.readouterr().out
+    with pytest.raises(ValueError, match=r"network\.backbone: unknown 'resnet_18'; did you mean 'resnet18'"):
+        check(monkeypatch, tmp_path, network={"backbone": "resnet_18"})
+
+
+def test_weights_are_fetched_before_the_first_job(monkeypatch, tmp_path):
+    def refuse(*_args, **_options):
+        raise OSError("Name or service not known")
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr("torch.hub.download_url_to_file", refuse)
+    network = {"backbone": "resnet18", "pretrained": "ResNet18_Weights.IMAGENET1K_V1"}
+    with pytest.raises(ValueError, match=r"cannot download 'ResNet18_Weights\.IMAGENET1K_V1' .* fetch https://"):
+        check(monkeypatch, tmp_path, network=network)

@@ -15,8 +15,10 @@ import yaml
 from PIL import Image
 
 from stages.core.contracts import AUDIT, FEATURES, MANIFEST, METRICS, WEIGHTS
+from stages.storage.files import digest_file
 from stages.storage.tables import read_metadata, read_table
 from stages.verify_artifacts import main as verify
+from tests.workflow.conftest import TINY
 
 SPLITS = ("train", "validation", "test")
 
@@ -331,6 +333,71 @@ def test_another_label_table_redoes_its_images_and_another_place_does_not(projec
     assert project.plan(*targets, config="three.yaml") == {"prepare_images": 1}
 
 
+def test_an_edited_list_of_a_published_dataset_redoes_its_images(project):
+    rng = np.random.default_rng(0)
+    folder = project.folder / "images/expw"
+    (folder / "image/origin").mkdir(parents=True)
+    (folder / "label").mkdir()
+    lines = [f"{number}.jpg 0 0 0 11 11 50 {number % 2}" for number in range(20)]
+    for number in range(20):
+        pixels = rng.integers(0, 256, (12, 12), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"image/origin/{number}.jpg")
+    (folder / "label/label.lst").write_text("\n".join(lines))
+    datasets = {"portraits": TINY["datasets"]["portraits"], "expw": {"task": "mood", "source": "expw", "path": "expw"}}
+    project.write_config("expw.yaml", datasets=datasets, data_root="images")
+    target = "results/tiny/data/expw/train.npy"
+    project.snakemake("--cores", "2", target, config="expw.yaml")
+    assert project.plan(target, config="expw.yaml") == {}
+    (folder / "label/label.lst").write_text("\n".join(lines[:-1]))
+    assert project.plan(target, config="expw.yaml") == {"prepare_images": 1}
+
+
+def test_an_experiment_may_lie_anywhere_and_its_paths_start_from_it(project):
+    write_three_tasks(project)
+    elsewhere = project.folder / "somewhere/else"
+    elsewhere.mkdir(parents=True)
+    (project.folder / "images").rename(elsewhere / "pictures")
+    (project.folder / "three.yaml").rename(elsewhere / "three.yaml")
+    (elsewhere / "place.yaml").write_text("data_root: pictures\n")
+    target = "results/tiny/data/reds/train.npy"
+    done = project.snakemake("--cores", "1", target, config="somewhere/else/three.yaml", check=False)
+    assert "somewhere/else/images/reds/labels.csv: does not exist; correct `path` or `data_root`" in done.stdout
+    # The last config that sets a path is the one that it starts from; --config starts from here.
+    files = ["somewhere/else/three.yaml", "somewhere/else/place.yaml"]
+    project.snakemake("--cores", "1", "--configfile", *files, "--", target, config=None)
+    assert (project.folder / target).exists()
+    project.plan("--config", "data_root=somewhere/else/pictures", "--", target, config=files[0])
+    (project.folder / target).unlink()
+    options = ["--cores", "1", "--config", "data_root=somewhere/else/pictures", "--", target]
+    project.snakemake(*options, config=files[0])
+    assert (project.folder / target).exists()
+
+
+def test_local_pretrained_weights_start_from_the_config_too(project):
+    (project.folder / "mine").mkdir()
+    project.write_config("mine/tiny.yaml", network={"backbone": "resnet18", "pretrained": "weights.pth"})
+    done = project.snakemake("--dry-run", "--cores", "1", config="mine/tiny.yaml", check=False)
+    assert "mine/weights.pth" in done.stdout
+    (project.folder / "mine/weights.pth").write_bytes(b"")
+    done = project.snakemake("--cores", "1", config="mine/tiny.yaml", check=False)
+    assert "'mine/weights.pth' has none of the names of torchvision's weights of resnet18" in done.stdout
+    assert not project.results.exists()
+
+
+def test_the_finished_network_is_exported_with_a_card(ran):
+    ran.snakemake("--cores", "2", "export")
+    folder = ran.results / "seed-0/mtl_sa"
+    report = json.loads((folder / "export.json").read_text())
+    assert report["n_images"] == 40
+    assert max(report["maximum_difference"].values()) < 1e-5
+    card = (folder / "model_card.md").read_text()
+    assert "# Model card: tiny, MTL-SA, seed 0" in card
+    assert digest_file(folder / "network.onnx").removeprefix("sha256:") in card
+    assert str(ran.folder) not in card
+    assert ran.plan("export") == {}
+    verify([str(ran.results)])
+
+
 def write_real_layout(folder):
     """The layout of the real pair of datasets, with noise for faces."""
     rng = np.random.default_rng(0)
@@ -365,6 +432,27 @@ def test_the_real_pair_of_datasets_runs_from_folders_and_a_table(project):
     manifest = read_table(project.folder / "results/fer2013_utkface/data/utkface/train.parquet", MANIFEST)
     assert set(manifest["audit_gender"]) == {"male", "female"}
     assert manifest.metadata["classes"] == ["0-12", "13-30", "31-45", "46-60", "61+"]
+
+
+def test_three_real_tasks_come_from_disjoint_halves_of_one_table(project):
+    write_real_layout(project.folder / "faces")
+    experiment = "experiments/fer2013_utkface_gender.yaml"
+    run = "results/fer2013_utkface_gender/seed-0/mtl_sa/epoch-001"
+    options = ["--cores", "2", "--config", "data_root=faces", "--", f"{run}/checkpoint.json"]
+    project.snakemake(*options, config=experiment)
+    card = json.loads((project.folder / run / "checkpoint.json").read_text())
+    assert set(card["losses"]) == {"expression", "age_stage", "gender"}
+    data = project.folder / "results/fer2013_utkface_gender/data"
+    halves = [
+        {
+            path
+            for split in ("train", "validation")
+            for path in read_table(data / name / f"{split}.parquet", MANIFEST)["path"]
+        }
+        for name in ("utkface_age", "utkface_gender")
+    ]
+    assert not halves[0] & halves[1]
+    assert len(halves[0] | halves[1]) == 30
 
 
 def test_too_little_disk_stops_the_run_before_its_first_job(project):

@@ -16,6 +16,7 @@ from snakemake.exceptions import WorkflowError
 BASE = Path(workflow.basedir)
 sys.path.insert(0, str(BASE))
 
+from stages.core.pretrained import is_file
 from stages.core.schedule import augmented_tasks, trained_dataset
 from stages.core.settings import SettingsError, check_experiment, check_methods, check_settings
 
@@ -25,6 +26,21 @@ sys.setrecursionlimit(max(sys.getrecursionlimit(), 100_000))
 
 def load_yaml(name):
     return yaml.safe_load((BASE / name).read_text(encoding="utf-8"))
+
+
+def locate(path, *keys):
+    """A path in the settings: it starts from the config file that sets it, or from here if --config does."""
+
+    def sets(settings):
+        for key in keys:
+            settings = settings.get(key) if isinstance(settings, dict) else None
+        return settings is not None
+
+    if sets(workflow.config_settings.config):
+        return path
+    files = [Path(file) for file in workflow.config_settings.configfiles] or [Path("config.yaml")]
+    setting = [file for file in files if sets(yaml.safe_load(file.read_text(encoding="utf-8")))]
+    return os.path.relpath((setting or files)[-1].parent / path)
 
 
 def load_settings():
@@ -42,6 +58,9 @@ def load_settings():
         check_experiment(settings, methods, source)
     except SettingsError as error:
         raise WorkflowError(str(error)) from None
+    settings["data_root"] = locate(settings["data_root"], "data_root")
+    if is_file(settings["network"]["pretrained"]):
+        settings["network"]["pretrained"] = locate(settings["network"]["pretrained"], "network", "pretrained")
     return settings, methods
 
 
@@ -318,19 +337,25 @@ def audit_tables(methods, seeds):
     ]
 
 
-def table_digest(wildcards):
-    """Hash of a dataset's label table: another content redoes its images, another place does not."""
-    settings = DATASETS[wildcards.dataset]
-    path = Path(config["data_root"]) / settings.get("path", "")
-    if settings["source"] != "table" or not path.is_file():
-        return None
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+def label_digest(wildcards):
+    """Hash of a dataset's label files: another content redoes its images, another place does not."""
+    from stages.sources.registry import list_label_files
+    from stages.storage.files import digest_file
+
+    files = list_label_files(DATASETS[wildcards.dataset], config["data_root"])
+    return [digest_file(file) for file in files]
+
+
+def card_settings():
+    """The settings that a network depends on, for its model card; where data lies is none of its business."""
+    sections = ("experiment", "seeds", "datasets", "images", "network", "training", "features", "density", "mixture")
+    return {name: config[name] for name in (*sections, "transport", "labels")}
 
 
 def pretrained_file(wildcards):
     """The local file of pretrained weights, where there is one."""
     name = config["network"]["pretrained"]
-    return [name] if name and name.endswith((".pth", ".pt", ".safetensors")) else []
+    return [name] if is_file(name) else []
 
 
 def run_check():

@@ -14,7 +14,7 @@ rule prepare_images:
     threads: ALL_CORES
     params:
         code=stage_digest("prepare_images"),
-        table=table_digest,
+        labels=label_digest,
         splits=SPLITS,
         settings=lambda wildcards: json.dumps(DATASETS[wildcards.dataset]),
         data_root=untracked(config["data_root"]),

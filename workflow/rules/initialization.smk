@@ -20,8 +20,9 @@ rule initialize_network:
         pretrained=config["network"]["pretrained"] or "none",
         head_features=config["network"]["head_features"],
         cross_stitch_identity=config["network"]["cross_stitch_identity"],
-        mean=config["images"]["mean"],
-        std=config["images"]["std"],
+        mean=config["images"]["mean"] or [],
+        std=config["images"]["std"] or [],
+        fit=config["images"]["fit"],
         separate=False,
         passes=config["training"]["initial_epochs"],
         batch_size=config["training"]["batch_size"],
@@ -40,6 +41,7 @@ rule initialize_network:
         " --cross-stitch-identity {params.cross_stitch_identity}"
         " --mean {params.mean}"
         " --std {params.std}"
+        " --fit {params.fit}"
         " --separate {params.separate}"
         " --passes {params.passes}"
         " --batch-size {params.batch_size}"
@@ -71,8 +73,9 @@ use rule initialize_network as initialize_separate_networks with:
         pretrained=config["network"]["pretrained"] or "none",
         head_features=config["network"]["head_features"],
         cross_stitch_identity=config["network"]["cross_stitch_identity"],
-        mean=config["images"]["mean"],
-        std=config["images"]["std"],
+        mean=config["images"]["mean"] or [],
+        std=config["images"]["std"] or [],
+        fit=config["images"]["fit"],
         separate=True,
         passes=config["training"]["initial_epochs"],
         batch_size=config["training"]["batch_size"],
