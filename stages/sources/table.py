@@ -1,6 +1,6 @@
 """A CSV or Parquet file with one image per row."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from stages.sources.base import (
     normalize_path,
     select_samples,
 )
+
+EXTENSIONS = (".csv", ".parquet")
 
 
 def read(settings: Mapping[str, Any], data_root: Path) -> Manifest:
@@ -47,14 +49,8 @@ def read(settings: Mapping[str, Any], data_root: Path) -> Manifest:
     if not folder.is_dir():
         raise ValueError(f"{folder}: is not a folder; correct `images` or `data_root`")
     audit = columns.get("audit", {})
-    wanted = [columns["path"], columns["label"], *audit.values()]
-    if split == "column":
-        wanted.append(columns["split"])
-    text = _read_text(path, wanted)
-    _check_filled(path, columns["path"], text[columns["path"]])
-    _check_filled(path, columns["label"], text[columns["label"]])
-    paths = [_normalize(path, row, name, folder) for row, name in enumerate(text[columns["path"]], start=1)]
-    labels = text[columns["label"]]
+    others = [*audit.values(), *([columns["split"]] if split == "column" else [])]
+    paths, labels, text = read_rows(path, folder, columns["path"], columns["label"], others)
     if split == "column":
         splits = text[columns["split"]]
         _check_splits(path, columns["split"], splits)
@@ -70,33 +66,65 @@ def read(settings: Mapping[str, Any], data_root: Path) -> Manifest:
     return build_manifest(select_samples(samples, settings, path), FileLoader(folder), settings, path)
 
 
-def _read_text(path: Path, wanted: list[str]) -> dict[str, list[str]]:
-    readers = {".csv": _read_csv, ".parquet": _read_parquet}
-    if path.suffix.lower() not in readers:
-        raise ValueError(f"{path}: must end in {' or '.join(readers)}")
+def read_rows(
+    path: Path, folder: Path, path_column: str, label_column: str, others: Sequence[str] = ()
+) -> tuple[list[str], list[str], dict[str, list[str]]]:
+    """Image paths below `folder`, labels, and the text of `others` by column, one entry per row.
+
+    Raises:
+        ValueError: see `read_text`; or a path or label is empty, or a path lies elsewhere.
+    """
+    text = read_text(path, [path_column, label_column, *others])
+    _check_filled(path, path_column, text[path_column])
+    _check_filled(path, label_column, text[label_column])
+    paths = [_normalize(path, row, name, folder) for row, name in enumerate(text[path_column], start=1)]
+    return paths, text[label_column], text
+
+
+def read_column_names(path: Path) -> list[str]:
+    """The columns of a table, in its order.
+
+    Raises:
+        ValueError: the file is no table, or cannot be read.
+    """
+    if path.suffix.lower() not in EXTENSIONS:
+        raise ValueError(f"{path}: must end in {' or '.join(EXTENSIONS)}")
     try:
-        table = readers[path.suffix.lower()](path, list(dict.fromkeys(wanted)))
+        if path.suffix.lower() == ".parquet":
+            return pq.read_schema(path).names
+        with pyarrow.csv.open_csv(path) as reader:
+            return reader.schema.names
+    except pa.ArrowException as error:
+        raise _report_unreadable(path, error) from None
+
+
+def read_text(path: Path, wanted: list[str]) -> dict[str, list[str]]:
+    """Some columns of a table as text, without the blanks around it; what is missing is empty.
+
+    Raises:
+        ValueError: the file cannot be read, or a column is missing or there twice.
+    """
+    _check_columns(path, wanted, read_column_names(path))
+    try:
+        table = (pq.read_table if path.suffix.lower() == ".parquet" else _read_csv)(path, columns=sorted(set(wanted)))
         return {
             name: [value.strip() for value in table[name].cast(pa.string()).fill_null("").to_pylist()]
             for name in table.column_names
         }
     except pa.ArrowException as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"{path}: cannot be read ({reason}); save it as UTF-8 text or as Parquet") from None
+        raise _report_unreadable(path, error) from None
 
 
-def _read_csv(path: Path, wanted: list[str]) -> pa.Table:
-    with pyarrow.csv.open_csv(path) as reader:
-        _check_columns(path, wanted, reader.schema.names)
+def _read_csv(path: Path, columns: list[str]) -> pa.Table:
     options = pyarrow.csv.ConvertOptions(
-        include_columns=wanted, column_types=dict.fromkeys(wanted, pa.string()), strings_can_be_null=False
+        include_columns=columns, column_types=dict.fromkeys(columns, pa.string()), strings_can_be_null=False
     )
     return pyarrow.csv.read_csv(path, convert_options=options)
 
 
-def _read_parquet(path: Path, wanted: list[str]) -> pa.Table:
-    _check_columns(path, wanted, pq.read_schema(path).names)
-    return pq.read_table(path, columns=wanted)
+def _report_unreadable(path: Path, error: pa.ArrowException) -> ValueError:
+    reason = str(error).splitlines()[0]
+    return ValueError(f"{path}: cannot be read ({reason}); save it as UTF-8 text or as Parquet")
 
 
 def _check_columns(path: Path, wanted: list[str], names: list[str]) -> None:
