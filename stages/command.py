@@ -28,14 +28,14 @@ class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescrip
         return action.help if action.default is None else super()._get_help_string(action)
 
 
-def run_stage(main: Callable[[], None]) -> NoReturn:
-    """Run `main`; an expected error becomes one line on standard error and exit status 1.
+def run_stage(main: Callable[[], int | None]) -> NoReturn:
+    """Run `main` and end with the status it returns; an expected error becomes one line on standard error and status 1.
 
     `STAGE_TRACEBACK=1` in the environment shows the traceback as well.
     """
-    name, status = Path(sys.argv[0]).stem, 0
+    name = Path(sys.argv[0]).stem
     try:
-        main()
+        status = main() or 0
     except (ValueError, OSError, MemoryError) as error:
         if os.environ.get("STAGE_TRACEBACK"):
             raise

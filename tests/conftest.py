@@ -49,6 +49,7 @@ def write_split(folder, dataset, task, classes, n_samples, *, seed=0, audit=None
         "classes": classes,
         "image_shape": list(IMAGE_SHAPE),
         "images_digest": digest_file(path_images),
+        "skipped": [],
     }
     write_table(path_table, MANIFEST, columns, metadata=metadata, provenance=Provenance("test", {}, []))
     return Split(path_table, path_images, labels, pixels)

@@ -152,7 +152,7 @@ MANIFEST = Contract(
         Column("label", "string", "class name for the dataset's own task"),
         Column("audit_*", "string", "class name for another task, known but never trained on", nullable=True),
     ),
-    metadata=("dataset", "task", "split", "classes", "image_shape", "images_digest"),
+    metadata=("dataset", "task", "split", "classes", "image_shape", "images_digest", "skipped"),
 )
 
 FEATURES = Contract(

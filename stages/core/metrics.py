@@ -21,7 +21,22 @@ def score_confusion(confusion: np.ndarray) -> dict[str, float]:
     Macro-F1 is the plain mean of the per-class F1 scores; a class that neither occurs nor is
     predicted counts as 0, as in scikit-learn.
     """
-    hits = np.diag(confusion)
-    occurrences = confusion.sum(axis=1) + confusion.sum(axis=0)
-    f1 = np.divide(2 * hits, occurrences, out=np.zeros(len(hits)), where=occurrences > 0)
-    return {"accuracy": float(hits.sum() / confusion.sum()), "macro_f1": float(f1.mean())}
+    f1 = np.array([one["f1"] for one in score_classes(confusion)])
+    return {"accuracy": float(np.trace(confusion) / confusion.sum()), "macro_f1": float(f1.mean())}
+
+
+def score_classes(confusion: np.ndarray) -> list[dict[str, float]]:
+    """Precision, recall, F1 and the number of samples of every class of a confusion matrix (C, C).
+
+    A share of nothing is 0: the precision of a class that is never predicted, the recall of one
+    that never occurs.
+    """
+    hits, occurring, predicted = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
+    shares = {"precision": (hits, predicted), "recall": (hits, occurring), "f1": (2 * hits, occurring + predicted)}
+    values = {
+        name: np.divide(part, whole, out=np.zeros(len(hits)), where=whole > 0) for name, (part, whole) in shares.items()
+    }
+    return [
+        {"n_samples": int(n), **{name: float(column[row]) for name, column in values.items()}}
+        for row, n in enumerate(occurring)
+    ]

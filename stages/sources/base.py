@@ -1,8 +1,9 @@
 """What every reader of a dataset gives: one manifest of labelled samples, and their images."""
 
+import os
 import posixpath
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,15 @@ class FileLoader:
     def __call__(self, sample: Sample, size: int) -> Image.Image:
         """Open one image; its pixels are read later."""
         return Image.open(self.folder / sample.path)
+
+
+def walk_images(folder: Path) -> Iterator[str]:
+    """POSIX paths below `folder` of all files with an image's extension; hidden files and folders are ignored."""
+    for inner, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in files:
+            if not name.startswith(".") and name.lower().endswith(EXTENSIONS):
+                yield (Path(inner) / name).relative_to(folder).as_posix()
 
 
 def build_manifest(

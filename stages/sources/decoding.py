@@ -101,6 +101,40 @@ def decode_in_order(decoder: Decoder, samples: Sequence[Sample], n_workers: int)
             pool.shutdown(cancel_futures=True)
 
 
+def decode_batches(
+    decoder: Decoder, samples: Sequence[Sample], n_workers: int, batch_size: int
+) -> Iterator[tuple[list[Sample], np.ndarray, list[tuple[Sample, str]]]]:
+    """The images of samples in batches; memory does not grow with their number.
+
+    Args:
+        decoder: opens them.
+        samples: in the order wanted.
+        n_workers: decoding processes.
+        batch_size: images at a time.
+
+    Yields:
+        Samples, their images, uint8 (B, H, W, C) with B possibly 0 in the last batch, and the
+        samples among them that are no usable images, with the reasons.
+    """
+    good, images, bad = [], [], []
+
+    def batch():
+        shape = (len(good), decoder.height, decoder.width, decoder.channels)
+        return good, np.stack(images) if good else np.empty(shape, np.uint8), bad
+
+    for sample, image in zip(samples, decode_in_order(decoder, samples, n_workers), strict=True):
+        if isinstance(image, str):
+            bad.append((sample, image))
+            continue
+        good.append(sample)
+        images.append(image)
+        if len(good) == batch_size:
+            yield batch()
+            good, images, bad = [], [], []
+    if good or bad:
+        yield batch()
+
+
 def check_skipped(skipped: Mapping[str, list[list[str]]], samples: Sequence[Sample], *, stop: bool) -> None:
     """Decide whether a dataset can do without its bad images.
 

@@ -1,6 +1,5 @@
 """Folders named after classes, as torchvision's ImageFolder has them."""
 
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from stages.sources.base import (
     assign_splits,
     build_manifest,
     select_samples,
+    walk_images,
 )
 
 
@@ -42,25 +42,29 @@ def read(settings: Mapping[str, Any], data_root: Path) -> Manifest:
                 "add it, or set `split` to a ratio such as {test: 0.2, seed: 0}"
             )
         samples = [
-            Sample(f"{name}/{path}", label, name) for name in present for path, label in _find_images(folder / name)
+            Sample(f"{name}/{path}", label, name)
+            for name in present
+            for path, label in find_labeled_images(folder / name)
         ]
     else:
-        images = sorted(_find_images(folder))
+        images = sorted(find_labeled_images(folder))
         splits = assign_splits([label for _, label in images], split)
         samples = [Sample(path, label, name) for (path, label), name in zip(images, splits, strict=True)]
     return build_manifest(select_samples(samples, settings, folder), FileLoader(folder), settings, folder)
 
 
-def _find_images(folder: Path) -> Iterator[tuple[str, str]]:
+def find_labeled_images(folder: Path) -> Iterator[tuple[str, str]]:
+    """Path and class of every image of `<class>/…`, class by class.
+
+    Raises:
+        ValueError: a class has no images.
+    """
     classes = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     for label in classes:
         n_found = 0
-        for inner, folders, files in os.walk(folder / label, followlinks=True):
-            folders[:] = [name for name in folders if not name.startswith(".")]
-            for name in files:
-                if not name.startswith(".") and name.lower().endswith(EXTENSIONS):
-                    n_found += 1
-                    yield (Path(inner) / name).relative_to(folder).as_posix(), label
+        for path in walk_images(folder / label):
+            n_found += 1
+            yield f"{label}/{path}", label
         if not n_found:
             raise ValueError(f"{folder / label}: holds no images ({', '.join(EXTENSIONS)}); add some or remove it")
 

@@ -45,7 +45,10 @@ def load_network(path: str | Path, splits: Iterable[PreparedSplit] = ()) -> Mult
     if "network" not in metadata:
         raise ValueError(f"{path}: describes no network; it was not written by this pipeline")
     content = json.loads(metadata["network"])
-    specification = NetworkSpecification(**{**content, "image_shape": tuple(content["image_shape"])})
+    try:
+        specification = NetworkSpecification(**{**content, "image_shape": tuple(content["image_shape"])})
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path}: was written by another version of this project ({error}); use that one") from None
     for split in splits:
         _check_fit(path, specification, split)
     network = MultiTaskNetwork(specification)

@@ -1,0 +1,226 @@
+"""A model card: what a network is for, what it learned from, and how good it is (Mitchell et al., 2019)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import yaml
+
+from stages.core.comparison import SCORES, SPLITS, Run, choose_epochs, summarize_seeds
+from stages.core.network import NetworkSpecification
+from stages.core.reports import format_percent, format_table
+
+_CARD = """\
+# Model card: {title}, seed {seed}
+
+One network for {n_tasks} tasks, {tasks}, trained with {method} on datasets that were each labelled for one of them.
+
+## Use
+
+| task | classes | labelled in |
+|---|---|---|
+{task_rows}
+
+* `network.safetensors`: {n_parameters:,} parameters, backbone {backbone}. `python -m stages.predict --network
+  network.safetensors --images DIR --output predictions.parquet` needs nothing else: classes, image size and
+  normalisation are in the file. {network_digest}
+* `network.onnx`: input `images`, float32 (batch, {channels}, {height}, {width}), pixel values from 0 to 255{colour};
+  normalisation is inside. Outputs `probabilities_<task>` (batch, classes in the order above) and `features_<task>`
+  (batch, {head_features}). Largest difference from PyTorch on {n_checked} images: {difference:.1g}.
+  {model_digest}
+* Images of another shape: {fit}. Pixel values in [0, 1] are normalised by mean {mean} and standard deviation {std}.
+
+**Intended use**: images like those that it was trained on, for these tasks and classes. It gives a class and a
+probability for every image, also for one that shows nothing of the kind.
+
+**Limits**: every task was labelled, and is measured below, on its own dataset only. How good it is at a task on
+images like those of the *other* datasets, the tables do not say: label some and run `python -m stages.evaluate`.
+Probabilities are not calibrated. Whether the classes and the data are fair to those pictured was not looked at;
+decisions about people need more than this.
+
+## Data
+
+{data_table}
+The digests are those of the prepared images (`sha256sum data/<dataset>/<split>.npy`). Training images by class:
+
+{class_lines}
+
+## Results
+
+The network is that of the last epoch, {last_epoch}. Accuracy and macro-F1 in percent:
+
+{results_table}
+{best_epoch}
+
+## Licences
+
+* This project: MIT.
+{licences}
+
+## How it was made
+
+Seed {seed}; {versions}. Method, a row of `workflow/methods.yaml`, and settings:
+
+```yaml
+{settings}```
+"""
+_FITS = {
+    "stretch": "stretched to {}x{} pixels, whatever their aspect ratio",
+    "crop": "the largest centred box of the aspect ratio is scaled to {}x{} pixels",
+    "pad": "scaled into {}x{} pixels between black bars",
+}
+
+
+@dataclass(frozen=True)
+class CardData:
+    """One split of one dataset.
+
+    Attributes:
+        dataset: its name.
+        task: that it is labelled for.
+        split: train, validation or test.
+        source: how it was read, and where its publisher gives it out, if it has one.
+        class_counts: images by class, in index order.
+        digest: of the prepared images.
+        n_skipped: files that were no usable images.
+    """
+
+    dataset: str
+    task: str
+    split: str
+    source: str
+    class_counts: Mapping[str, int]
+    digest: str
+    n_skipped: int
+
+
+def format_model_card(
+    specification: NetworkSpecification,
+    *,
+    title: str,
+    seed: int,
+    method: Mapping,
+    settings: Mapping,
+    data: Sequence[CardData],
+    runs: Sequence[Run],
+    export: Mapping,
+    n_parameters: int,
+    network_digest: str,
+    versions: Mapping[str, str],
+    pretrained_licence: str | None,
+) -> str:
+    """The card as Markdown.
+
+    Args:
+        specification: of the network.
+        title: of the card.
+        seed: of this network's run.
+        method: row of workflow/methods.yaml, with its name as `name`.
+        settings: of the experiment, as far as they decide what the network is.
+        data: the splits of every dataset.
+        runs: of the method, one per seed; that of `seed` is among them.
+        export: report of the ONNX export.
+        n_parameters: of the network.
+        network_digest: of `network.safetensors`.
+        versions: of Python and libraries.
+        pretrained_licence: what is to be said of the pretrained weights; None without such.
+    """
+    height, width, channels = specification.image_shape
+    tasks = specification.tasks
+    dataset_of = {split.task: split.dataset for split in data}
+    digest = "SHA-256 `{}`.".format
+    own = next(run for run in runs if run.seed == seed)
+    return _CARD.format(
+        title=title,
+        n_tasks=len(tasks),
+        tasks=" and ".join([", ".join(tasks[:-1]), tasks[-1]]),
+        method=method["paper_name"],
+        task_rows="\n".join(
+            f"| {task} | {', '.join(specification.classes[task])} | {dataset_of[task]} |" for task in tasks
+        ),
+        n_parameters=n_parameters,
+        backbone=specification.backbone,
+        network_digest=digest(network_digest.removeprefix("sha256:")),
+        model_digest=digest(next(iter(export["files"].values())).removeprefix("sha256:")),
+        channels=channels,
+        height=height,
+        width=width,
+        colour=" in the order red, green, blue" if channels == 3 else " of grey",
+        head_features=specification.head_features,
+        n_checked=export["n_images"],
+        difference=max(export["maximum_difference"].values()),
+        mean=_list_numbers(specification.mean),
+        std=_list_numbers(specification.std),
+        fit=_FITS[specification.fit].format(height, width),
+        data_table=_format_data(data),
+        class_lines="\n".join(
+            f"* {split.dataset} ({split.task}): {_list_counts(split.class_counts)}"
+            for split in data
+            if split.split == "train"
+        ),
+        last_epoch=own.epochs[-1],
+        results_table=_format_results(runs),
+        best_epoch=_describe_best(own),
+        licences=_list_licences(data, pretrained_licence),
+        seed=seed,
+        versions=", ".join(f"{name} {version}" for name, version in versions.items()),
+        settings=yaml.safe_dump(
+            {"method": dict(method), "settings": dict(settings)}, sort_keys=False, allow_unicode=True
+        ),
+    )
+
+
+def _format_data(data: Sequence[CardData]) -> str:
+    rows = [
+        [
+            split.dataset,
+            split.split,
+            str(sum(split.class_counts.values())),
+            str(split.n_skipped),
+            split.digest.removeprefix("sha256:"),
+        ]
+        for split in data
+    ]
+    return format_table(["dataset", "split", "images", "unusable files", "SHA-256"], rows)
+
+
+def _list_counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counts.items())
+
+
+def _list_numbers(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:g}" for value in values)
+
+
+def _format_results(runs: Sequence[Run]) -> str:
+    rows = [
+        [str(run.seed), task, *(f"{100 * score:.1f}" for score in run.scores[-1, number].reshape(-1))]
+        for run in runs
+        for number, task in enumerate(run.tasks)
+    ]
+    if len(runs) > 1:
+        means, deviations = summarize_seeds(np.array([run.scores[-1] for run in runs]))
+        for number, task in enumerate(runs[0].tasks):
+            pairs = zip(means[number].reshape(-1), deviations[number].reshape(-1), strict=True)
+            rows.append(["mean", task, *(format_percent(mean, deviation) for mean, deviation in pairs)])
+    names = [f"{split} {name.replace('macro_f1', 'macro-F1')}" for split in SPLITS for name in SCORES]
+    return format_table(["seed", "task", *names], rows)
+
+
+def _describe_best(run: Run) -> str:
+    validation_accuracy = run.scores[:, :, SPLITS.index("validation"), SCORES.index("accuracy")]
+    best = run.epochs[choose_epochs(validation_accuracy, 1)["validation"]][0]
+    if best == run.epochs[-1]:
+        return "It is also the epoch that did best on validation."
+    folder = f"{run.method}/epoch-{best:03d}" if best else "the joint training"
+    return (
+        f"On validation, on average over the tasks, epoch {best} did better; its network lies in {folder}\n"
+        "and can be used in the same way."
+    )
+
+
+def _list_licences(data: Sequence[CardData], pretrained_licence: str | None) -> str:
+    lines = [f"* Pretrained weights: {pretrained_licence}"] if pretrained_licence else []
+    sources = {split.dataset: split.source for split in data}
+    lines += [f"* Data of {dataset}: {source}" for dataset, source in sources.items()]
+    return "\n".join(lines)

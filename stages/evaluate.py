@@ -1,0 +1,152 @@
+"""Score a finished network on labelled images that it has never seen.
+
+The labels are those of the folders that the images lie in, or of a column of a table. Images that
+cannot be used are listed and left out; the exit status is then 3.
+"""
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from stages.command import run_stage, show_progress, stage_parser
+from stages.core.metrics import count_confusion, score_classes, score_confusion
+from stages.core.reports import format_table
+from stages.core.suggestions import list_names, suggest
+from stages.core.training import choose_device, place_network, predict_batch, prepare_torch
+from stages.image_options import add_decoding_options, open_decoder
+from stages.options import add_compute_options
+from stages.sources.base import FileLoader, Sample
+from stages.sources.decoding import decode_batches
+from stages.sources.image_folder import find_labeled_images
+from stages.sources.table import read_rows
+from stages.storage.checkpoints import load_network
+from stages.storage.files import write_json
+from stages.storage.tables import Provenance
+
+STATUS_SKIPPED = 3
+"""Exit status where some images could not be scored."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = stage_parser(__doc__)
+    parser.add_argument("--network", required=True, metavar="SAFETENSORS", help="network.safetensors of a run")
+    parser.add_argument(
+        "--images", type=Path, required=True, metavar="DIR", help="folder of <class>/…, or of a table's"
+    )
+    parser.add_argument("--table", type=Path, metavar="CSV|PARQUET", help="labels, where the folders are not named so")
+    parser.add_argument("--path-column", default="path", help="of the table")
+    parser.add_argument("--label-column", default="label", help="of the table")
+    parser.add_argument("--task", help="which one the labels are for; without, the one that has such classes")
+    parser.add_argument("--output", required=True, metavar="JSON", help="accuracy, macro-F1, confusion matrix")
+    add_decoding_options(parser)
+    add_compute_options(parser)
+    options = parser.parse_args(argv)
+    samples = read_samples(options)
+    prepare_torch(options.threads, seed=0)
+    device = choose_device(options.device)
+    network = place_network(load_network(options.network), device)
+    labels = sorted({sample.label for sample in samples})
+    task = find_task(labels, network.specification.classes, options.task)
+    classes = network.specification.classes[task]
+    decoder = open_decoder(options, network.specification, FileLoader(options.images))
+    confusion, skipped = np.zeros((len(classes), len(classes)), dtype=np.int64), []
+    batches = decode_batches(decoder, samples, options.workers, options.batch_size)
+    n_batches = -(-len(samples) // options.batch_size)
+    for found, images, bad in show_progress(batches, description="evaluation", total=n_batches):
+        for sample, reason in bad:
+            print(f"evaluate: {options.images / sample.path}: {reason}", file=sys.stderr)
+            skipped.append([sample.path, reason])
+        if found:
+            _, probabilities = predict_batch(network, images, device, [task])
+            truth = np.array([classes.index(sample.label) for sample in found])
+            confusion += count_confusion(truth, probabilities[task].argmax(axis=1), len(classes))
+    if not confusion.any():
+        raise ValueError(f"{options.images}: none of the images can be used")
+    scores = score_confusion(confusion)
+    inputs = [options.network, *([options.table] if options.table else [])]
+    content = {
+        "task": task,
+        "n_samples": int(confusion.sum()),
+        **scores,
+        "classes": list(classes),
+        "by_class": score_classes(confusion),
+        "confusion_matrix": confusion.tolist(),
+        "skipped": skipped,
+        **Provenance("evaluate", {"task": task}, inputs).describe(options.output),
+    }
+    write_json(options.output, content)
+    print(format_scores(classes, content["by_class"]), end="")
+    if absent := sorted(set(classes) - set(labels)):
+        print(f"no images of {list_names(absent)}: macro-F1 counts these classes as 0")
+    print(f"{task}: accuracy {scores['accuracy']:.1%}, macro-F1 {scores['macro_f1']:.1%} on {confusion.sum()} images")
+    if skipped:
+        print(f"evaluate: {len(skipped)} of {len(samples)} images could not be used, see above", file=sys.stderr)
+    return STATUS_SKIPPED if skipped else 0
+
+
+def read_samples(options: argparse.Namespace) -> list[Sample]:
+    """The labelled images of --images and --table, sorted by path.
+
+    Raises:
+        ValueError: there are none, or the folder or the table is missing or cannot be read.
+    """
+    if not options.images.is_dir():
+        raise ValueError(f"{options.images}: is not a folder; correct --images")
+    if options.table:
+        if not options.table.is_file():
+            raise ValueError(f"{options.table}: does not exist; correct --table")
+        paths, labels, _ = read_rows(options.table, options.images, options.path_column, options.label_column)
+        pairs = zip(paths, labels, strict=True)
+    else:
+        pairs = find_labeled_images(options.images)
+    samples = [Sample(path, label, "test") for path, label in sorted(pairs)]
+    if not samples:
+        raise ValueError(
+            f"{options.table or options.images}: holds no labelled images; put them into folders named after their "
+            "classes, or name a table with --table"
+        )
+    return samples
+
+
+def find_task(labels: Sequence[str], classes: Mapping[str, Sequence[str]], wanted: str | None) -> str:
+    """The task that labels are for.
+
+    Args:
+        labels: class names.
+        classes: those of every task of the network.
+        wanted: the task, if it is known.
+
+    Raises:
+        ValueError: there is no such task, or a label is none of its classes, or no task or several
+            have such classes.
+    """
+    if wanted is not None and wanted not in classes:
+        raise ValueError(f"--task: the network has no task '{wanted}'{suggest(wanted, classes)}")
+    matching = [task for task, names in classes.items() if set(labels) <= set(names) and wanted in (None, task)]
+    if len(matching) > 1:
+        raise ValueError(f"the labels are classes of {list_names(matching)}; choose one with --task")
+    if matching:
+        return matching[0]
+    task = wanted or max(classes, key=lambda name: len(set(labels) & set(classes[name])))
+    unknown = next(label for label in labels if label not in classes[task])
+    raise ValueError(
+        f"the label '{unknown}' is no class of the task '{task}'{suggest(unknown, classes[task])}; "
+        "rename it, or choose another task with --task"
+    )
+
+
+def format_scores(classes: Sequence[str], by_class: Sequence[Mapping[str, float]]) -> str:
+    """A table of the classes' scores in percent."""
+    shares = ("precision", "recall", "f1")
+    rows = [
+        [name, str(one["n_samples"]), *(f"{100 * one[key]:.1f}" for key in shares)]
+        for name, one in zip(classes, by_class, strict=True)
+    ]
+    return format_table(["class", "images", *shares], rows)
+
+
+if __name__ == "__main__":
+    run_stage(main)

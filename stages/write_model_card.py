@@ -1,0 +1,75 @@
+"""Write the model card of a finished network from the artifacts of its run."""
+
+import json
+import platform
+from collections import Counter
+from importlib.metadata import version
+
+from stages.command import run_stage, stage_parser
+from stages.core.comparison import arrange_run
+from stages.core.contracts import MANIFEST, METRICS
+from stages.core.model_card import CardData, format_model_card
+from stages.core.pretrained import describe_licence
+from stages.sources.registry import describe_source
+from stages.storage.checkpoints import VERSIONED_PACKAGES, load_network
+from stages.storage.files import digest_file, read_json, replace_when_complete
+from stages.storage.tables import read_table
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = stage_parser(__doc__)
+    parser.add_argument("--network", required=True, metavar="SAFETENSORS", help="network.safetensors of the run")
+    parser.add_argument("--export", required=True, metavar="JSON", help="report of export_network")
+    parser.add_argument("--tables", nargs="+", required=True, metavar="PARQUET", help="manifests of all splits")
+    parser.add_argument(
+        "--metrics", nargs="+", required=True, metavar="SEED=PARQUET", help="of all seeds of the method"
+    )
+    parser.add_argument("--seed", type=int, required=True, help="of this network")
+    parser.add_argument("--method", type=json.loads, required=True, metavar="JSON", help="its row, with its `name`")
+    parser.add_argument(
+        "--settings", type=json.loads, required=True, metavar="JSON", help="what the network depends on"
+    )
+    parser.add_argument("--output", required=True, metavar="MARKDOWN")
+    options = parser.parse_args(argv)
+    network = load_network(options.network)
+    settings = options.settings
+    runs = []
+    for named in options.metrics:
+        seed, path = named.split("=", 1)
+        runs.append(arrange_run(options.method["name"], int(seed), read_table(path, METRICS).columns))
+    text = format_model_card(
+        network.specification,
+        title=f"{settings['experiment']}, {options.method['paper_name']}",
+        seed=options.seed,
+        method=options.method,
+        settings=settings,
+        data=[read_split(path, settings["datasets"]) for path in options.tables],
+        runs=runs,
+        export=read_json(options.export),
+        n_parameters=sum(parameter.numel() for parameter in network.parameters()),
+        network_digest=digest_file(options.network),
+        versions={"Python": platform.python_version(), **{name: version(name) for name in VERSIONED_PACKAGES}},
+        pretrained_licence=describe_licence(settings["network"]["pretrained"]),
+    )
+    with replace_when_complete(options.output) as path_temporary:
+        path_temporary.write_text(text, encoding="utf-8")
+    print(f"{options.output}: model card of '{options.method['name']}', seed {options.seed}")
+
+
+def read_split(path: str, datasets: dict) -> CardData:
+    """What a card says of a split, from its manifest."""
+    table = read_table(path, MANIFEST, ["label"])
+    metadata, counts = table.metadata, Counter(table["label"])
+    return CardData(
+        dataset=metadata["dataset"],
+        task=metadata["task"],
+        split=metadata["split"],
+        source=describe_source(datasets[metadata["dataset"]]["source"]),
+        class_counts={name: counts[name] for name in metadata["classes"]},
+        digest=metadata["images_digest"],
+        n_skipped=len(metadata["skipped"]),
+    )
+
+
+if __name__ == "__main__":
+    run_stage(main)

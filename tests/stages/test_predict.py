@@ -1,0 +1,129 @@
+import csv
+import json
+import tracemalloc
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from stages.predict import main
+from stages.storage.checkpoints import load_network
+from stages.storage.tables import read_metadata
+from tests.conftest import EXPRESSIONS, POSES
+
+
+def save_images(folder, pixels):
+    """One grey PNG per image, in folders as users have them."""
+    for number, one in enumerate(pixels):
+        path = folder / f"{number % 3}" / f"{number:05}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(one[:, :, 0]).save(path)
+
+
+def predict(run, images, output, *options):
+    network = run.checkpoint("initial")["network"]
+    command = ["--network", str(network), "--images", str(images), "--output", str(output), "--threads", "1"]
+    return main([*command, "--workers", "1", "--batch-size", "5", *options])
+
+
+@pytest.fixture(scope="module")
+def folder(run, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("images")
+    save_images(folder, run.test_faces.pixels)
+    return folder
+
+
+def test_every_image_gets_what_the_network_says_of_it(run, folder, tmp_path):
+    import torch
+
+    assert predict(run, folder, tmp_path / "p.parquet", "--features") == 0
+    table = pq.read_table(tmp_path / "p.parquet")
+    paths = table["path"].to_pylist()
+    assert paths == sorted(f"{number % 3}/{number:05}.png" for number in range(12))
+    rows = [int(path[2:7]) for path in paths]
+    network = load_network(run.checkpoint("initial")["network"]).eval()
+    images = torch.from_numpy(run.test_faces.pixels[rows]).permute(0, 3, 1, 2)
+    with torch.inference_mode():
+        features, scores = network.extract(images)
+    for task, classes in (("expression", EXPRESSIONS), ("pose", POSES)):
+        expected = torch.softmax(scores[task], 1).numpy()
+        found = np.stack([table[f"probability_{task}_{name}"].to_numpy() for name in classes], axis=1)
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+        assert table[f"class_{task}"].to_pylist() == [classes[k] for k in expected.argmax(1)]
+        np.testing.assert_array_equal(table[f"confidence_{task}"].to_numpy(), found.max(1))
+        np.testing.assert_allclose(np.stack(table[f"features_{task}"].to_pylist()), features[task], atol=1e-6)
+    metadata = read_metadata(tmp_path / "p.parquet")
+    assert metadata["classes"] == {"expression": EXPRESSIONS, "pose": POSES}
+    assert (metadata["stage"], metadata["parameters"]) == ("predict", {"features": True})
+
+
+def test_csv_holds_the_same_as_parquet(run, folder, tmp_path):
+    predict(run, folder, tmp_path / "p.csv")
+    predict(run, folder, tmp_path / "p.parquet")
+    table = pq.read_table(tmp_path / "p.parquet")
+    with (tmp_path / "p.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == table.column_names
+    for row, expected in zip(rows, table.to_pylist(), strict=True):
+        assert row["class_pose"] == expected["class_pose"]
+        assert float(row["confidence_pose"]) == pytest.approx(expected["confidence_pose"])
+
+
+def test_bad_images_are_listed_and_the_others_predicted(run, tmp_path, capsys):
+    save_images(tmp_path / "images", run.test_heads.pixels)
+    (tmp_path / "images/0/broken.jpg").write_bytes(b"not an image")
+    whole = (tmp_path / "images/1/00001.png").read_bytes()
+    (tmp_path / "images/1/cut.png").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "images/notes.txt").write_text("no image by its name")
+    (tmp_path / "images/.hidden.png").write_bytes(b"")
+    assert predict(run, tmp_path / "images", tmp_path / "p.parquet") == 3
+    table = pq.read_table(tmp_path / "p.parquet")
+    assert len(table) == 10
+    skipped = dict(json.loads(pq.read_metadata(tmp_path / "p.parquet").metadata[b"skipped"]))
+    assert list(skipped) == ["0/broken.jpg", "1/cut.png"]
+    assert skipped["0/broken.jpg"] == "is not an image"
+    error = capsys.readouterr().err
+    assert f"predict: {tmp_path}/images/0/broken.jpg: is not an image\n" in error
+    assert "predict: 2 of 12 images could not be used, see above\n" in error
+
+
+def test_one_image_can_be_predicted(run, folder, tmp_path):
+    assert predict(run, folder / "0/00003.png", tmp_path / "p.csv") == 0
+    assert len((tmp_path / "p.csv").read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("images", "output", "options", "message"),
+    [
+        ("nowhere", "p.csv", (), "nowhere: is neither a folder nor an image; correct --images"),
+        ("empty", "p.csv", (), r"empty: holds no images \(\.bmp, .*\); correct --images"),
+        ("broken", "p.csv", (), "none of the images can be used"),
+        (".", "p.txt", (), r"p\.txt: must end in \.parquet or \.csv"),
+        (".", "p.csv", ("--features",), r"p\.csv: feature vectors need Parquet; let --output end in \.parquet"),
+        (".", "p.csv", ("--network", "none.safetensors"), "does not exist"),
+    ],
+)
+def test_what_cannot_be_predicted_is_said_in_one_line(run, folder, tmp_path, images, output, options, message):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken/a.png").write_bytes(b"")
+    path = folder if images == "." else tmp_path / images
+    with pytest.raises(ValueError, match=message):
+        predict(run, path, tmp_path / output, *options)
+    assert not (tmp_path / output).exists()
+
+
+def test_memory_does_not_grow_with_the_number_of_images(run, tmp_path):
+    peaks = []
+    for n_images in (100, 800):
+        pixels = np.random.default_rng(0).integers(0, 256, (n_images, 64, 64, 1), dtype=np.uint8)
+        save_images(tmp_path / str(n_images), pixels)
+        del pixels
+        predict(run, tmp_path / str(n_images), tmp_path / "warm.parquet")
+        tracemalloc.start()
+        predict(run, tmp_path / str(n_images), tmp_path / "p.parquet")
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    # Paths are kept, 0.5 kB each; the decoded images would be ten times as much.
+    assert peaks[1] - peaks[0] < 700 * 2000

@@ -1,0 +1,101 @@
+import json
+
+import numpy as np
+import pytest
+
+from stages.core.contracts import METRICS
+from stages.core.pretrained import describe_licence
+from stages.sources.registry import READERS, describe_source
+from stages.storage.files import digest_file, write_json
+from stages.storage.tables import Provenance, write_table
+from stages.write_model_card import main
+
+SETTINGS = {
+    "experiment": "tiny",
+    "datasets": {"faces": {"source": "synthetic_faces"}, "heads": {"source": "aflw"}},
+    "network": {"backbone": "vgg_tiny", "pretrained": None},
+}
+
+
+def write_metrics(path, accuracies):
+    """Test accuracies of both tasks in two epochs; on validation the first epoch is better."""
+    rows = [
+        (epoch, task, split, accuracy - (0.2 if split == "validation" and epoch == 2 else 0))
+        for epoch, pair in enumerate(accuracies, start=1)
+        for split in ("validation", "test")
+        for task, accuracy in zip(("expression", "pose"), pair, strict=True)
+    ]
+    columns = {
+        "epoch": np.array([row[0] for row in rows]),
+        "task": np.array([row[1] for row in rows], dtype=object),
+        "split": np.array([row[2] for row in rows], dtype=object),
+        "accuracy": np.array([row[3] for row in rows]),
+        "macro_f1": np.array([row[3] / 2 for row in rows]),
+        "n_samples": np.full(len(rows), 10),
+        "trained_dataset": np.full(len(rows), "faces", dtype=object),
+    }
+    write_table(path, METRICS, columns, metadata={}, provenance=Provenance("test", {}, []))
+    return path
+
+
+@pytest.fixture
+def write_card(run, tmp_path):
+    def write(metrics, **settings):
+        report = {
+            "n_images": 22,
+            "maximum_difference": {"probabilities_pose": 2e-7, "features_pose": 4e-7},
+            "files": {"network.onnx": "sha256:abc"},
+        }
+        write_json(tmp_path / "export.json", report)
+        splits = (run.faces, run.heads, run.test_faces, run.test_heads)
+        main(
+            [
+                *("--network", str(run.checkpoint("initial")["network"]), "--export", str(tmp_path / "export.json")),
+                *("--tables", *(str(split.table) for split in splits), "--seed", "3"),
+                *("--metrics", *(f"{seed}={path}" for seed, path in metrics.items())),
+                *("--method", json.dumps({"name": "mine", "paper_name": "My method", "schedule": "alternating"})),
+                *("--settings", json.dumps({**SETTINGS, **settings}), "--output", str(tmp_path / "model_card.md")),
+            ]
+        )
+        return (tmp_path / "model_card.md").read_text()
+
+    return write
+
+
+def test_a_card_says_what_the_network_is_and_learned_from(run, write_card, tmp_path):
+    card = write_card({3: write_metrics(tmp_path / "a.parquet", [(0.5, 0.6), (0.7, 0.75)])})
+    assert card.startswith("# Model card: tiny, My method, seed 3\n")
+    assert "| expression | angry, happy, sad | faces |" in card
+    assert "| pose | frontal, left | heads |" in card
+    assert digest_file(run.checkpoint("initial")["network"]).removeprefix("sha256:") in card
+    assert digest_file(run.faces.images).removeprefix("sha256:") in card
+    assert "* faces (expression): angry 10, happy 10, sad 10" in card
+    assert "Largest difference from PyTorch on 22 images: 4e-07." in card
+    assert "* Data of faces: drawn by this project's code.\n" in card
+    assert "* Data of heads: AFLW, from https://www.tugraz.at/" in card
+    assert "Pretrained weights" not in card
+    assert "  schedule: alternating\n" in card
+    assert str(tmp_path) not in card
+
+
+def test_scores_are_those_of_the_last_epoch_of_every_seed(write_card, tmp_path):
+    metrics = {
+        3: write_metrics(tmp_path / "a.parquet", [(0.5, 0.6), (0.7, 0.75)]),
+        5: write_metrics(tmp_path / "b.parquet", [(0.5, 0.6), (0.8, 0.85)]),
+    }
+    card = write_card(metrics)
+    rows = [[cell.strip() for cell in line.strip("| ").split("|")] for line in card.splitlines() if line[:1] == "|"]
+    assert ["3", "expression", "50.0", "25.0", "70.0", "35.0"] in rows
+    assert ["5", "pose", "65.0", "32.5", "85.0", "42.5"] in rows
+    assert ["mean", "pose", "60.00 ± 7.07", "30.00 ± 3.54", "80.00 ± 7.07", "40.00 ± 3.54"] in rows
+    assert "epoch 1 did better; its network lies in mine/epoch-001\nand can be used" in card
+
+
+def test_licences_of_weights_and_data_are_named(write_card, tmp_path):
+    metrics = {3: write_metrics(tmp_path / "a.parquet", [(0.5, 0.6)])}
+    card = write_card(metrics, network={"backbone": "vgg16", "pretrained": "VGG16_Weights.IMAGENET1K_V1"})
+    assert "* Pretrained weights: started from torchvision's VGG16_Weights.IMAGENET1K_V1. " in card
+    assert "It is also the epoch that did best on validation." in card
+    assert describe_licence("a/b.pth") == "started from the file b.pth; its licence is with whoever gave it out."
+    for source in READERS:
+        assert describe_source(source).endswith(("may be used for.", "code."))
