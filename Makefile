@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 
-.PHONY: help run test lint format requirements benchmark unlock clean
+.PHONY: help install run test lint format requirements benchmark unlock clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -27,6 +27,8 @@ $(VENV)/run.stamp: requirements.txt | $(BIN)/uv
 $(VENV)/dev.stamp: requirements-dev.txt | $(VENV)/run.stamp
 	$(BIN)/uv pip install --python $(BIN)/python --compile-bytecode --require-hashes -r requirements-dev.txt
 	@touch $@
+
+install: $(VENV)/run.stamp  ## set up .venv, and nothing else
 
 run: $(VENV)/run.stamp  ## train the default experiment (config.yaml)
 	@set -o pipefail; PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores $(CORES) --profile workflow/profiles/default 2>&1 \

@@ -49,6 +49,7 @@ def propose_settings(medians: Sequence[tuple[int, int]], *, grey: bool, n_train:
         "training.epochs": (6 * len(medians), None),
         "training.initial_epochs": (3, None),
         "training.learning_rate": (0.001 if tiny else 0.0001, None),
+        "training.augmentation.shift": (short // SIDE_STEP, None),
         "mixture.components": (min(5, *n_train), None),
         "network.backbone": ("vgg_tiny", None),
     }

@@ -15,12 +15,14 @@ from stages.storage.tables import Provenance
 
 SUFFIXES = (".parquet", ".csv")
 ROWS_PER_GROUP = 8192
+"""Of a Parquet file."""
 
 
 class PredictionWriter:
     """Writes predictions batch by batch; see `open_predictions`.
 
     Attributes:
+        n_rows: written so far.
         skipped: path and reason of the images that have no row.
     """
 
@@ -30,42 +32,37 @@ class PredictionWriter:
         self._classes = classes
         self._metadata = metadata
         self._writer: pq.ParquetWriter | pa.csv.CSVWriter | None = None
-        self._pending: list[pa.RecordBatch] = []
+        self._paths: list[str] = []
+        self._buffers: dict[tuple[str, str], np.ndarray] = {}
         self.n_rows = 0
         self.skipped: list[tuple[str, str]] = []
 
     def write(
         self, paths: Sequence[str], probabilities: Mapping[str, np.ndarray], features: Mapping[str, np.ndarray]
     ) -> None:
-        """Add rows.
+        """Add rows; no batch may be larger than the first.
 
         Args:
             paths: of the images, (B,).
             probabilities: by task, float32 (B, C^k).
             features: f by task, float32 (B, d), of the tasks for which they are wanted.
         """
-        columns = [("path", pa.array(paths, pa.string()))]
-        for task, classes in self._classes.items():
-            shares = probabilities[task]
-            columns += [
-                (f"class_{task}", pa.array(np.array(classes, dtype=object)[shares.argmax(axis=1)])),
-                (f"confidence_{task}", pa.array(shares.max(axis=1))),
-                *(
-                    (f"probability_{task}_{name}", pa.array(np.ascontiguousarray(shares[:, number])))
-                    for number, name in enumerate(classes)
-                ),
-            ]
-        for task, values in features.items():
-            flat = pa.array(np.ascontiguousarray(values).reshape(-1))
-            columns.append((f"features_{task}", pa.FixedSizeListArray.from_arrays(flat, values.shape[1])))
-        names, arrays = zip(*columns, strict=True)
-        self._pending.append(pa.RecordBatch.from_arrays(list(arrays), list(names)))
-        self.n_rows += len(paths)
-        if sum(map(len, self._pending)) >= ROWS_PER_GROUP:
+        if len(self._paths) + len(paths) > ROWS_PER_GROUP:
             self._flush()
+        rows = slice(len(self._paths), len(self._paths) + len(paths))
+        for kind, values in (("probability", probabilities), ("features", features)):
+            for task, array in values.items():
+                if (kind, task) not in self._buffers:
+                    shape = (max(ROWS_PER_GROUP, len(paths)), array.shape[1])
+                    self._buffers[kind, task] = np.empty(shape, np.float32)
+                # Copied into one place: many small arrays that wait between a network's large ones
+                # would keep the allocator from giving those back.
+                self._buffers[kind, task][rows] = array
+        self._paths += paths
+        self.n_rows += len(paths)
 
     def close(self) -> None:
-        """Write what is pending, and of a Parquet file the metadata."""
+        """Write what is pending, and of a Parquet file the footer."""
         if not self.n_rows:
             raise ValueError("none of the images can be used")
         self._flush()
@@ -74,15 +71,31 @@ class PredictionWriter:
         self._writer.close()
 
     def _flush(self) -> None:
-        if not self._pending:
+        if not self._paths:
             return
-        table = pa.Table.from_batches(self._pending).replace_schema_metadata(self._metadata)
+        columns = [("path", pa.array(self._paths, pa.string()))]
+        for (kind, task), buffer in self._buffers.items():
+            values = buffer[: len(self._paths)]
+            if kind == "features":
+                columns.append((f"features_{task}", pa.FixedSizeListArray.from_arrays(values.ravel(), values.shape[1])))
+                continue
+            classes = self._classes[task]
+            columns += [
+                (f"class_{task}", pa.array(np.array(classes, dtype=object)[values.argmax(axis=1)])),
+                (f"confidence_{task}", pa.array(values.max(axis=1))),
+                *(
+                    (f"probability_{task}_{name}", pa.array(np.ascontiguousarray(values[:, number])))
+                    for number, name in enumerate(classes)
+                ),
+            ]
+        names, arrays = zip(*columns, strict=True)
+        table = pa.table(list(arrays), list(names)).replace_schema_metadata(self._metadata)
         if self._writer is None and self._suffix == ".csv":
             self._writer = pa.csv.CSVWriter(self._path, table.schema)
         elif self._writer is None:
             self._writer = pq.ParquetWriter(self._path, table.schema, compression="zstd", write_page_checksum=True)
         self._writer.write_table(table)
-        self._pending = []
+        self._paths = []
 
 
 @contextmanager

@@ -127,7 +127,10 @@ def test_every_key_of_the_default_config_is_there_and_explained_as_there(describ
     # All but the two of the example's datasets.
     assert len(comments) - len(kept) == 2
     assert settings["images"] | {"height": 32, "width": 32} == DEFAULT["images"]
-    assert settings["training"] == DEFAULT["training"] | {"epochs": 12}
+    assert settings["training"] == DEFAULT["training"] | {
+        "epochs": 12,
+        "augmentation": DEFAULT["training"]["augmentation"] | {"shift": 2},
+    }
     assert settings["storage"] == DEFAULT["storage"]
 
 
