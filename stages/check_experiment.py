@@ -12,7 +12,7 @@ from pathlib import Path
 from stages.command import run_stage, stage_parser
 from stages.core.backbones import check_backbone, count_network_parameters, describe_backbone
 from stages.core.disk import estimate_disk, format_bytes
-from stages.core.pretrained import find_normalisation, is_file, load_pretrained
+from stages.core.pretrained import fetch_pretrained, find_normalisation, is_file
 from stages.core.suggestions import suggest
 from stages.sources.base import SPLITS
 from stages.sources.registry import read_source
@@ -34,9 +34,10 @@ def main(argv: list[str] | None = None) -> None:
     image_shape = (images["height"], images["width"], images["channels"])
     check_backbone(network["backbone"], image_shape, network["pretrained"])
     find_normalisation(network["backbone"], network["pretrained"], images["channels"], images["mean"], images["std"])
-    if network["pretrained"] and not is_file(network["pretrained"]):
+    started = any(options.results.glob("seed-*/initial*/network.safetensors"))
+    if network["pretrained"] and not is_file(network["pretrained"]) and not started:
         # Here, because the machines that train may have no network; torch keeps the file.
-        load_pretrained(network["backbone"], network["pretrained"])
+        fetch_pretrained(network["backbone"], network["pretrained"])
     n_classes = {name: len(names) for name, names in classes.items()}
     backbone = describe_backbone(network["backbone"], image_shape)
     n_parameters, n_separate_parameters = (

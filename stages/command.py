@@ -23,6 +23,13 @@ def stage_parser(description: str) -> argparse.ArgumentParser:
     )
 
 
+def positive_int(text: str) -> int:
+    """A whole number from 1 up, for argparse."""
+    if (value := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is too small; the least is 1")
+    return value
+
+
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
     def _get_help_string(self, action: argparse.Action) -> str | None:
         return action.help if action.default is None else super()._get_help_string(action)

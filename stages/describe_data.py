@@ -13,6 +13,7 @@ from pathlib import Path
 
 from stages.command import run_stage, show_progress, stage_parser
 from stages.core.proposals import fill_template, make_line, propose_settings, render_dataset
+from stages.core.suggestions import list_names
 from stages.sources.describing import describe_dataset, find_duplicates, list_warnings, measure_images
 from stages.sources.guessing import Guess, find_datasets, make_name, name_datasets
 from stages.sources.registry import read_source
@@ -60,7 +61,7 @@ def set_tasks(guesses: Sequence[Guess], tasks: Sequence[str] | None) -> None:
         paths = ", ".join(str(guess.path) for guess in guesses)
         raise ValueError(f"--tasks: names {len(tasks)}, but the datasets are {len(guesses)}: {paths}")
     for guess, task in zip(guesses, tasks or [], strict=False):
-        if not re.fullmatch("[a-z][a-z0-9_]*", task):
+        if make_name(task) != task:
             raise ValueError(f"--tasks: a task cannot be called '{task}'; call it {make_name(task)}")
         guess.set_task(task)
 
@@ -86,7 +87,8 @@ def make_config(
     data_root = Path(os.path.commonpath([guess.path.parent for guess in guesses.values()]))
     manifests = {name: read_source(guess.make_settings(data_root), data_root) for name, guess in guesses.items()}
     measured = {name: measure_images(manifest) for name, manifest in manifests.items()}
-    warnings = [f"left out: {reason}" for reason in missed] + check_together(guesses)
+    classes = {name: manifest.classes for name, manifest in manifests.items()}
+    warnings = [f"left out: {reason}" for reason in missed] + check_together(guesses, classes)
     facts, classes_of_task = {}, {guess.task: manifests[name].classes for name, guess in guesses.items()}
     for name, guess in guesses.items():
         if not measured[name].sizes:
@@ -123,8 +125,13 @@ def make_config(
     return "\n".join([*header, "", fill_template(TEMPLATE.read_text(encoding="utf-8"), changes, datasets)]), warnings
 
 
-def check_together(guesses: Mapping[str, Guess]) -> list[str]:
-    """Warnings about datasets that make no experiment together."""
+def check_together(guesses: Mapping[str, Guess], classes: Mapping[str, Sequence[str]]) -> list[str]:
+    """Warnings about datasets that make no experiment together.
+
+    Args:
+        guesses: by dataset.
+        classes: their class names.
+    """
     warnings = []
     if len(guesses) < 2:
         warnings.append("an experiment needs two or more datasets: name a second one, labelled for another task")
@@ -132,6 +139,12 @@ def check_together(guesses: Mapping[str, Guess]) -> list[str]:
         if count > 1:
             names = [name for name, guess in guesses.items() if guess.task == task]
             warnings.append(f"{' and '.join(names)}: both have the task '{task}'; name them apart with --tasks")
+    folders = [name for name, guess in guesses.items() if guess.source == "image_folder"]
+    if len(folders) > 1 and len({tuple(classes[name]) for name in folders}) == 1:
+        warnings.append(
+            f"{' and '.join(folders)}: all have the classes {list_names(classes[folders[0]])}; if these are no "
+            f"classes, but folders within a class, move the images up into {folders[0]}/ and so on"
+        )
     return warnings
 
 

@@ -5,29 +5,22 @@ cannot be used are listed and left out; the exit status is then 3.
 """
 
 import argparse
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from stages.command import run_stage, show_progress, stage_parser
+from stages.command import run_stage, stage_parser
 from stages.core.metrics import count_confusion, score_classes, score_confusion
 from stages.core.reports import format_table
 from stages.core.suggestions import list_names, suggest
-from stages.core.training import choose_device, place_network, predict_batch, prepare_torch
-from stages.image_options import add_decoding_options, open_decoder
+from stages.image_options import STATUS_SKIPPED, add_decoding_options, read_batches
 from stages.options import add_compute_options
-from stages.sources.base import FileLoader, Sample
-from stages.sources.decoding import decode_batches
+from stages.sources.base import Sample, check_unique
 from stages.sources.image_folder import find_labeled_images
 from stages.sources.table import read_rows
-from stages.storage.checkpoints import load_network
 from stages.storage.files import write_json
 from stages.storage.tables import Provenance
-
-STATUS_SKIPPED = 3
-"""Exit status where some images could not be scored."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -45,26 +38,20 @@ def main(argv: list[str] | None = None) -> int:
     add_compute_options(parser)
     options = parser.parse_args(argv)
     samples = read_samples(options)
+    from stages.core.training import choose_device, place_network, predict_batch, prepare_torch
+    from stages.storage.checkpoints import load_network
+
     prepare_torch(options.threads, seed=0)
     device = choose_device(options.device)
     network = place_network(load_network(options.network), device)
     labels = sorted({sample.label for sample in samples})
     task = find_task(labels, network.specification.classes, options.task)
     classes = network.specification.classes[task]
-    decoder = open_decoder(options, network.specification, FileLoader(options.images))
     confusion, skipped = np.zeros((len(classes), len(classes)), dtype=np.int64), []
-    batches = decode_batches(decoder, samples, options.workers, options.batch_size)
-    n_batches = -(-len(samples) // options.batch_size)
-    for found, images, bad in show_progress(batches, description="evaluation", total=n_batches):
-        for sample, reason in bad:
-            print(f"evaluate: {options.images / sample.path}: {reason}", file=sys.stderr)
-            skipped.append([sample.path, reason])
-        if found:
-            _, probabilities = predict_batch(network, images, device, [task])
-            truth = np.array([classes.index(sample.label) for sample in found])
-            confusion += count_confusion(truth, probabilities[task].argmax(axis=1), len(classes))
-    if not confusion.any():
-        raise ValueError(f"{options.images}: none of the images can be used")
+    for found, images in read_batches(options, network.specification, options.images, samples, skipped):
+        _, probabilities = predict_batch(network, images, device, [task])
+        truth = np.array([classes.index(sample.label) for sample in found])
+        confusion += count_confusion(truth, probabilities[task].argmax(axis=1), len(classes))
     scores = score_confusion(confusion)
     inputs = [options.network, *([options.table] if options.table else [])]
     content = {
@@ -79,11 +66,9 @@ def main(argv: list[str] | None = None) -> int:
     }
     write_json(options.output, content)
     print(format_scores(classes, content["by_class"]), end="")
-    if absent := sorted(set(classes) - set(labels)):
+    if absent := [name for name, row in zip(classes, confusion, strict=True) if not row.any()]:
         print(f"no images of {list_names(absent)}: macro-F1 counts these classes as 0")
     print(f"{task}: accuracy {scores['accuracy']:.1%}, macro-F1 {scores['macro_f1']:.1%} on {confusion.sum()} images")
-    if skipped:
-        print(f"evaluate: {len(skipped)} of {len(samples)} images could not be used, see above", file=sys.stderr)
     return STATUS_SKIPPED if skipped else 0
 
 
@@ -91,7 +76,7 @@ def read_samples(options: argparse.Namespace) -> list[Sample]:
     """The labelled images of --images and --table, sorted by path.
 
     Raises:
-        ValueError: there are none, or the folder or the table is missing or cannot be read.
+        ValueError: there are none, one is listed twice, or the folder or the table is missing or cannot be read.
     """
     if not options.images.is_dir():
         raise ValueError(f"{options.images}: is not a folder; correct --images")
@@ -103,6 +88,7 @@ def read_samples(options: argparse.Namespace) -> list[Sample]:
     else:
         pairs = find_labeled_images(options.images)
     samples = [Sample(path, label, "test") for path, label in sorted(pairs)]
+    check_unique(samples, options.table or options.images)
     if not samples:
         raise ValueError(
             f"{options.table or options.images}: holds no labelled images; put them into folders named after their "

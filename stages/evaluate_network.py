@@ -3,7 +3,7 @@
 The validation split is there to choose an epoch, the test split to report on it.
 """
 
-from stages.command import run_stage, show_progress, stage_parser
+from stages.command import positive_int, run_stage, show_progress, stage_parser
 from stages.core.metrics import count_confusion, score_confusion
 from stages.core.training import choose_device, place_network, predict_batches, prepare_torch
 from stages.options import add_compute_options, add_split_options, open_splits
@@ -17,7 +17,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--network", required=True, metavar="SAFETENSORS", help="checkpoint to score")
     parser.add_argument("--card", required=True, metavar="JSON", help="its checkpoint.json")
     add_split_options(parser)
-    parser.add_argument("--batch-size", type=int, default=256, help="images at a time")
+    parser.add_argument("--batch-size", type=positive_int, default=256, help="images at a time")
     parser.add_argument("--output", required=True, metavar="JSON", help="accuracy, macro-F1, confusion matrix per task")
     add_compute_options(parser)
     options = parser.parse_args(argv)

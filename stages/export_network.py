@@ -17,6 +17,7 @@ from stages.storage.tables import Provenance
 
 TOLERANCE = 1e-3
 """Largest difference of a probability, or of a feature relative to the largest feature."""
+BATCH_SIZE = 32
 LARGEST_MODEL = 2_000_000_000
 """Bytes; ONNX files are protocol buffers."""
 
@@ -44,7 +45,11 @@ def main(argv: list[str] | None = None) -> None:
     torch.set_num_threads(options.threads)
     model = convert_network(network)
     onnx.checker.check_model(model, full_check=True)
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    session_options = onnxruntime.SessionOptions()
+    session_options.intra_op_num_threads = options.threads
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), session_options, providers=["CPUExecutionProvider"]
+    )
     names = name_outputs(network.specification.tasks)
     differences = dict.fromkeys(names, 0.0)
     n_images = 0
@@ -82,7 +87,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def choose_batches(splits: list[np.ndarray], n_images: int) -> Iterator[np.ndarray]:
-    """Images spread over every split, as the model takes them: one by itself, then the others together.
+    """Images spread over every split, as the model takes them: one by itself, then the others in batches.
 
     Args:
         splits: uint8 (n, H, W, C).
@@ -93,7 +98,7 @@ def choose_batches(splits: list[np.ndarray], n_images: int) -> Iterator[np.ndarr
     """
     for images in splits:
         rows = np.unique(np.linspace(0, len(images) - 1, min(n_images, len(images))).astype(int))
-        for part in (rows[:1], rows[1:]):
+        for part in (rows[:1], *np.array_split(rows[1:], -(-len(rows[1:]) // BATCH_SIZE) or 1)):
             if len(part):
                 yield np.ascontiguousarray(images[part].transpose(0, 3, 1, 2), dtype=np.float32)
 

@@ -4,7 +4,7 @@ Writes, per dataset and task, the feature vector f that enters the task's classi
 label, its softmax (section 4.1), in row groups as they come.
 """
 
-from stages.command import run_stage, show_progress, stage_parser
+from stages.command import positive_int, run_stage, show_progress, stage_parser
 from stages.core.contracts import FEATURES
 from stages.core.training import (
     choose_device,
@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> None:
         default="classifier",
         help="who gives the soft labels: the classifiers or the label transfer networks",
     )
-    parser.add_argument("--batch-size", type=int, default=256, help="images at a time")
+    parser.add_argument("--batch-size", type=positive_int, default=256, help="images at a time")
     parser.add_argument("--outputs", nargs="+", required=True, metavar="PARQUET", help="one file for each dataset")
     add_compute_options(parser)
     options = parser.parse_args(argv)

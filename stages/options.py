@@ -3,15 +3,21 @@
 import argparse
 import time
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
-from stages.core.augmentation import Augmentation
+from stages.command import positive_int
 from stages.storage.datasets import PreparedSplit, open_split
+
+if TYPE_CHECKING:
+    from stages.core.augmentation import Augmentation
 
 
 def add_compute_options(parser: argparse.ArgumentParser) -> None:
     """--device, --threads."""
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto takes CUDA if any")
-    parser.add_argument("--threads", type=int, default=2, help="of the process; part of the result, to the last bit")
+    parser.add_argument(
+        "--threads", type=positive_int, default=2, help="of the process; part of the result, to the last bit"
+    )
 
 
 def add_split_options(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +39,7 @@ def open_splits(options: argparse.Namespace) -> list[PreparedSplit]:
 
 def add_training_options(parser: argparse.ArgumentParser) -> None:
     """What a pass of training needs beside its data."""
-    parser.add_argument("--batch-size", type=int, default=32, help="samples per step")
+    parser.add_argument("--batch-size", type=positive_int, default=32, help="samples per step")
     parser.add_argument("--learning-rate", type=float, default=1e-4, help="of Adam")
     parser.add_argument("--loader-workers", type=int, default=0, help="processes that load batches")
     parser.add_argument("--seed", type=int, default=0, help="the experiment's seed")
@@ -47,8 +53,11 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
     add_compute_options(parser)
 
 
-def read_augmentation(options: argparse.Namespace) -> Augmentation:
+def read_augmentation(options: argparse.Namespace) -> "Augmentation":
     """The augmentation of the training options."""
+    # Imports torch, which the decoding processes of predict and evaluate can do without.
+    from stages.core.augmentation import Augmentation
+
     return Augmentation(
         horizontal_flip=options.horizontal_flip == "True",
         shift=options.shift,

@@ -29,7 +29,7 @@ CONTRACTS = {
     "**/metrics.parquet": contracts.METRICS,
     "comparison.parquet": contracts.COMPARISON,
 }
-CARDS = ("**/checkpoint.json", "**/metrics.json")
+CARDS = ("**/checkpoint.json", "**/metrics.json", "**/export.json")
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -1,24 +1,24 @@
 """Write the model card of a finished network from the artifacts of its run."""
 
 import json
-import platform
 from collections import Counter
-from importlib.metadata import version
 
 from stages.command import run_stage, stage_parser
 from stages.core.comparison import arrange_run
 from stages.core.contracts import MANIFEST, METRICS
 from stages.core.model_card import CardData, format_model_card
 from stages.core.pretrained import describe_licence
-from stages.sources.registry import describe_source
-from stages.storage.checkpoints import VERSIONED_PACKAGES, load_network
-from stages.storage.files import digest_file, read_json, replace_when_complete
+from stages.sources.registry import describe_source, is_cropped
+from stages.storage.checkpoints import load_network
+from stages.storage.files import digest_file, read_json
+from stages.storage.reports import write_text
 from stages.storage.tables import read_table
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = stage_parser(__doc__)
     parser.add_argument("--network", required=True, metavar="SAFETENSORS", help="network.safetensors of the run")
+    parser.add_argument("--card", required=True, metavar="JSON", help="checkpoint.json of its epoch")
     parser.add_argument("--export", required=True, metavar="JSON", help="report of export_network")
     parser.add_argument("--tables", nargs="+", required=True, metavar="PARQUET", help="manifests of all splits")
     parser.add_argument(
@@ -48,11 +48,10 @@ def main(argv: list[str] | None = None) -> None:
         export=read_json(options.export),
         n_parameters=sum(parameter.numel() for parameter in network.parameters()),
         network_digest=digest_file(options.network),
-        versions={"Python": platform.python_version(), **{name: version(name) for name in VERSIONED_PACKAGES}},
-        pretrained_licence=describe_licence(settings["network"]["pretrained"]),
+        checkpoint=read_json(options.card),
+        pretrained_licence=describe_licence(settings["network"]["backbone"], settings["network"]["pretrained"]),
     )
-    with replace_when_complete(options.output) as path_temporary:
-        path_temporary.write_text(text, encoding="utf-8")
+    write_text(options.output, text)
     print(f"{options.output}: model card of '{options.method['name']}', seed {options.seed}")
 
 
@@ -60,14 +59,16 @@ def read_split(path: str, datasets: dict) -> CardData:
     """What a card says of a split, from its manifest."""
     table = read_table(path, MANIFEST, ["label"])
     metadata, counts = table.metadata, Counter(table["label"])
+    settings = datasets[metadata["dataset"]]
     return CardData(
         dataset=metadata["dataset"],
         task=metadata["task"],
         split=metadata["split"],
-        source=describe_source(datasets[metadata["dataset"]]["source"]),
+        source=describe_source(settings["source"]),
         class_counts={name: counts[name] for name in metadata["classes"]},
         digest=metadata["images_digest"],
         n_skipped=len(metadata["skipped"]),
+        cropped=is_cropped(settings),
     )
 
 

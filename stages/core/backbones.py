@@ -40,7 +40,7 @@ def describe_backbone(name: str, image_shape: tuple[int, int, int]) -> tuple[int
         ValueError: the backbone is unknown or cannot take such images.
     """
     if name not in VGG_BACKBONES:
-        backbone = build_backbone(name, image_shape)
+        backbone = _build_without_weights(name, image_shape)
         return sum(parameter.numel() for parameter in backbone.parameters()), count_outputs(name, backbone, image_shape)
     layers = VGG_LAYERS[name.removesuffix("_bn")]
     height, width, channels = image_shape
@@ -142,6 +142,17 @@ def count_outputs(name: str, backbone, image_shape: tuple[int, int, int]) -> int
         ) from None
     finally:
         backbone.train(training)
+
+
+def _build_without_weights(name: str, image_shape: tuple[int, int, int]):
+    import torch
+
+    try:
+        with torch.device("meta"):
+            return build_backbone(name, image_shape)
+    except NotImplementedError:
+        # RegNets compute with tensors while they are built.
+        return build_backbone(name, image_shape)
 
 
 def _build_vgg_tiny(channels: int):

@@ -1,6 +1,6 @@
 """A model card: what a network is for, what it learned from, and how good it is (Mitchell et al., 2019)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,14 +13,11 @@ from stages.core.reports import format_percent, format_table
 _CARD = """\
 # Model card: {title}, seed {seed}
 
-One network for {n_tasks} tasks, {tasks}, trained with {method} on datasets that were each labelled for one of them.
+{what} for {n_tasks} tasks, {tasks}, trained with {method} on datasets that were each labelled for one of them.
 
 ## Use
 
-| task | classes | labelled in |
-|---|---|---|
-{task_rows}
-
+{task_table}
 * `network.safetensors`: {n_parameters:,} parameters, backbone {backbone}. `python -m stages.predict --network
   network.safetensors --images DIR --output predictions.parquet` needs nothing else: classes, image size and
   normalisation are in the file. {network_digest}
@@ -28,7 +25,8 @@ One network for {n_tasks} tasks, {tasks}, trained with {method} on datasets that
   normalisation is inside. Outputs `probabilities_<task>` (batch, classes in the order above) and `features_<task>`
   (batch, {head_features}). Largest difference from PyTorch on {n_checked} images: {difference:.1g}.
   {model_digest}
-* Images of another shape: {fit}. Pixel values in [0, 1] are normalised by mean {mean} and standard deviation {std}.
+{cropped}* Images of another shape: {fit}. Pixel values in [0, 1] are normalised by
+  mean {mean} and standard deviation {std}.
 
 **Intended use**: images like those that it was trained on, for these tasks and classes. It gives a class and a
 probability for every image, also for one that shows nothing of the kind.
@@ -59,7 +57,7 @@ The network is that of the last epoch, {last_epoch}. Accuracy and macro-F1 in pe
 
 ## How it was made
 
-Seed {seed}; {versions}. Method, a row of `workflow/methods.yaml`, and settings:
+Seed {seed}; {versions}; on {device}, {threads} threads. Method, a row of `workflow/methods.yaml`, and settings:
 
 ```yaml
 {settings}```
@@ -83,6 +81,7 @@ class CardData:
         class_counts: images by class, in index order.
         digest: of the prepared images.
         n_skipped: files that were no usable images.
+        cropped: whether its images are boxes cut out of larger ones.
     """
 
     dataset: str
@@ -92,6 +91,7 @@ class CardData:
     class_counts: Mapping[str, int]
     digest: str
     n_skipped: int
+    cropped: bool
 
 
 def format_model_card(
@@ -106,7 +106,7 @@ def format_model_card(
     export: Mapping,
     n_parameters: int,
     network_digest: str,
-    versions: Mapping[str, str],
+    checkpoint: Mapping,
     pretrained_licence: str | None,
 ) -> str:
     """The card as Markdown.
@@ -122,7 +122,7 @@ def format_model_card(
         export: report of the ONNX export.
         n_parameters: of the network.
         network_digest: of `network.safetensors`.
-        versions: of Python and libraries.
+        checkpoint: card of the network's checkpoint.
         pretrained_licence: what is to be said of the pretrained weights; None without such.
     """
     height, width, channels = specification.image_shape
@@ -135,9 +135,12 @@ def format_model_card(
         n_tasks=len(tasks),
         tasks=" and ".join([", ".join(tasks[:-1]), tasks[-1]]),
         method=method["paper_name"],
-        task_rows="\n".join(
-            f"| {task} | {', '.join(specification.classes[task])} | {dataset_of[task]} |" for task in tasks
+        what=f"{len(tasks)} networks in one file" if specification.separate else "One network",
+        task_table=format_table(
+            ["task", "labelled in", "classes"],
+            [[task, dataset_of[task], ", ".join(_quote(specification.classes[task]))] for task in tasks],
         ),
+        cropped=_describe_crops(data),
         n_parameters=n_parameters,
         backbone=specification.backbone,
         network_digest=digest(network_digest.removeprefix("sha256:")),
@@ -163,7 +166,9 @@ def format_model_card(
         best_epoch=_describe_best(own),
         licences=_list_licences(data, pretrained_licence),
         seed=seed,
-        versions=", ".join(f"{name} {version}" for name, version in versions.items()),
+        versions=", ".join(f"{name} {version}" for name, version in checkpoint["versions"].items()),
+        device=checkpoint["device"],
+        threads=checkpoint["threads"],
         settings=yaml.safe_dump(
             {"method": dict(method), "settings": dict(settings)}, sort_keys=False, allow_unicode=True
         ),
@@ -184,8 +189,23 @@ def _format_data(data: Sequence[CardData]) -> str:
     return format_table(["dataset", "split", "images", "unusable files", "SHA-256"], rows)
 
 
+def _quote(names: Iterable[str]) -> list[str]:
+    """Class names as code, which Markdown leaves as they are."""
+    return [f"`{' '.join(name.split())}`" for name in names]
+
+
+def _describe_crops(data: Sequence[CardData]) -> str:
+    cropped = list(dict.fromkeys(split.dataset for split in data if split.cropped))
+    if not cropped:
+        return ""
+    return (
+        f"* The images of {' and '.join(cropped)} were cut out of larger ones by their publisher's boxes.\n"
+        "  Cut out what is to be predicted in the same way.\n"
+    )
+
+
 def _list_counts(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} {count}" for name, count in counts.items())
+    return ", ".join(f"{name} {count}" for name, count in zip(_quote(counts), counts.values(), strict=True))
 
 
 def _list_numbers(values: Sequence[float]) -> str:
@@ -209,13 +229,14 @@ def _format_results(runs: Sequence[Run]) -> str:
 
 def _describe_best(run: Run) -> str:
     validation_accuracy = run.scores[:, :, SPLITS.index("validation"), SCORES.index("accuracy")]
+    means = validation_accuracy.mean(axis=1).round(12)
     best = run.epochs[choose_epochs(validation_accuracy, 1)["validation"]][0]
-    if best == run.epochs[-1]:
-        return "It is also the epoch that did best on validation."
-    folder = f"{run.method}/epoch-{best:03d}" if best else "the joint training"
+    if means[-1] == means.max():
+        return "No epoch did better on validation, on average over the tasks."
+    place = f"epoch-{best:03d}/network.safetensors" if best else "that of the joint training"
     return (
-        f"On validation, on average over the tasks, epoch {best} did better; its network lies in {folder}\n"
-        "and can be used in the same way."
+        f"On validation, on average over the tasks, epoch {best} did better; its network, {place},\n"
+        "can be used in the same way."
     )
 
 

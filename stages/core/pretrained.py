@@ -1,5 +1,6 @@
 """Pretrained weights: by torchvision's name or from a file, and the normalisation they were trained with."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 
@@ -28,31 +29,30 @@ def load_pretrained(backbone: str, pretrained: str) -> Mapping:
         ValueError: the weights belong to another network or cannot be had; the message says where
             to download them beforehand.
     """
-    from pickle import UnpicklingError
+    return _load_file(pretrained if is_file(pretrained) else fetch_pretrained(backbone, pretrained))
 
-    from safetensors import SafetensorError
 
-    failures = (OSError, ValueError, KeyError, RuntimeError, EOFError, UnpicklingError, SafetensorError)
-    if is_file(pretrained):
-        try:
-            state = _load_file(pretrained)
-        except failures as error:
-            raise ValueError(
-                f"network.pretrained: cannot load '{pretrained}' ({_first_line(error)}); name a file that holds a "
-                "state dict"
-            ) from None
-        if not isinstance(state, Mapping):
-            message = f"network.pretrained: '{pretrained}' holds a {type(state).__name__}, not a state dict"
-            raise ValueError(message)
-        return state
-    weights = _find_weights(backbone, pretrained)
+def fetch_pretrained(backbone: str, pretrained: str) -> str:
+    """The path of named weights in torch's cache, to which they are downloaded if need be.
+
+    Raises:
+        ValueError: see `load_pretrained`.
+    """
+    import torch
+
+    url = _find_weights(backbone, pretrained).url
+    path = PurePath(torch.hub.get_dir(), "checkpoints", PurePath(url).name)
     try:
-        return weights.get_state_dict(progress=False, check_hash=True)
-    except failures as error:
+        if not os.path.exists(path):
+            os.makedirs(path.parent, exist_ok=True)
+            # The names end in the beginning of the files' hash.
+            torch.hub.download_url_to_file(url, str(path), path.stem.rsplit("-", 1)[-1], progress=False)
+    except (OSError, RuntimeError) as error:
         raise ValueError(
             f"network.pretrained: cannot download '{pretrained}' ({_first_line(error)}); without a network, fetch "
-            f"{weights.url} beforehand and set network.pretrained to the file's path"
+            f"{url} beforehand and set network.pretrained to the file's path"
         ) from None
+    return str(path)
 
 
 def find_normalisation(
@@ -83,8 +83,10 @@ def find_normalisation(
         plain = [WITHOUT_PRETRAINED] * n_channels
         return list(mean or plain), list(std or plain)
     if is_file(pretrained):
+        from torchvision.models import get_model_weights
+
         name = PurePath(pretrained).name
-        members = [one for one in _list_weights(backbone) if PurePath(one.url).name == name]
+        members = [one for one in get_model_weights(backbone) if PurePath(one.url).name == name]
         if not members:
             raise ValueError(
                 f"network.pretrained: '{pretrained}' has none of the names of torchvision's weights of {backbone}, so "
@@ -100,24 +102,35 @@ def find_normalisation(
     return list(mean or transforms.mean), list(std or transforms.std)
 
 
-def _load_file(path: str):
-    if path.endswith(".safetensors"):
-        from safetensors.torch import load_file
+def _load_file(path: str) -> Mapping:
+    from pickle import UnpicklingError
 
-        return load_file(path)
-    import torch
+    from safetensors import SafetensorError
 
-    return torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        if path.endswith(".safetensors"):
+            from safetensors.torch import load_file
 
+            state = load_file(path)
+        else:
+            import torch
 
-def _list_weights(backbone: str) -> list:
-    from torchvision.models import get_model_weights
-
-    return list(get_model_weights(backbone))
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, ValueError, KeyError, RuntimeError, EOFError, UnpicklingError, SafetensorError) as error:
+        raise ValueError(
+            f"network.pretrained: cannot load '{path}' ({_first_line(error)}); name a file that holds a state dict"
+        ) from None
+    if not isinstance(state, Mapping):
+        message = f"network.pretrained: '{path}' holds a {type(state).__name__}, not a state dict"
+        raise ValueError(message)  # noqa: TRY004  a wrong file, not a wrong call
+    return state
 
 
 def _find_weights(backbone: str, pretrained: str):
-    members = {str(one): one for one in _list_weights(backbone)}
+    from torchvision.models import get_model_weights
+
+    enumeration = get_model_weights(backbone)
+    members = {f"{enumeration.__name__}.{name}": one for name, one in enumeration.__members__.items()}
     if pretrained not in members:
         raise ValueError(
             f"network.pretrained: '{pretrained}' is neither a file ({', '.join(FILE_SUFFIXES)}) nor the name of "
@@ -130,12 +143,14 @@ def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0] or type(error).__name__
 
 
-def describe_licence(pretrained: str | None) -> str | None:
+def describe_licence(backbone: str, pretrained: str | None) -> str | None:
     """What a user of pretrained weights should know of their licence; None without such weights."""
     if pretrained is None:
         return None
     if is_file(pretrained):
         return f"started from the file {PurePath(pretrained).name}; its licence is with whoever gave it out."
+    if licence := _find_weights(backbone, pretrained).meta.get("license"):
+        return f"started from torchvision's {pretrained}, whose licence is {licence}."
     return (
         f"started from torchvision's {pretrained}. Torchvision is under the BSD 3-Clause licence; its weights may have "
         "terms that derive from the data they were trained on. ImageNet's images are for non-commercial research and "

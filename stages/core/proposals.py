@@ -44,8 +44,6 @@ def propose_settings(medians: Sequence[tuple[int, int]], *, grey: bool, n_train:
         "images.height": (long if ratio > 1 else short, f"pixels; the smallest images' median is {width} x {height}"),
         "images.width": (short if ratio > 1 else long, None),
         "images.channels": (1 if grey and tiny else 3, None),
-        "images.mean": (None, None),
-        "images.std": (None, None),
         "training.epochs": (6 * len(medians), None),
         "training.initial_epochs": (3, None),
         "training.learning_rate": (0.001 if tiny else 0.0001, None),

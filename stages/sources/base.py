@@ -66,9 +66,23 @@ class FileLoader:
 
 
 def walk_images(folder: Path) -> Iterator[str]:
-    """POSIX paths below `folder` of all files with an image's extension; hidden files and folders are ignored."""
-    for inner, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+    """POSIX paths below `folder` of all files with an image's extension.
+
+    Hidden files and folders are ignored, and links that lead back to a folder on the way to them.
+
+    Raises:
+        OSError: a folder may not be looked into.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    above = {str(folder): {os.path.realpath(folder)}}
+    for inner, folders, files in os.walk(folder, followlinks=True, onerror=refuse):
+        on_the_way = above.pop(inner)
+        places = {name: os.path.realpath(f"{inner}/{name}") for name in folders if not name.startswith(".")}
+        folders[:] = [name for name, place in places.items() if place not in on_the_way]
+        above |= {os.path.join(inner, name): on_the_way | {places[name]} for name in folders}
         for name in files:
             if not name.startswith(".") and name.lower().endswith(EXTENSIONS):
                 yield (Path(inner) / name).relative_to(folder).as_posix()
@@ -95,7 +109,7 @@ def build_manifest(
     samples = tuple(sorted(samples, key=lambda sample: (SPLITS.index(sample.split), sample.path)))
     if not samples:
         raise ValueError(f"{source}: holds no images; check the path and the extensions ({', '.join(EXTENSIONS)})")
-    _check_unique(samples, source)
+    check_unique(samples, source)
     found = {split: {sample.label for sample in samples if sample.split == split} for split in SPLITS}
     for split in SPLITS:
         if not found[split]:
@@ -128,7 +142,7 @@ def select_samples(samples: Sequence[Sample], settings: Mapping[str, Any], sourc
         ValueError: an image is listed twice, there are not as many samples as asked for, or
             `validation` is set where the source has such a split.
     """
-    _check_unique(samples, source)
+    check_unique(samples, source)
     seed = settings.get("seed", 0)
     ordered = sorted(samples, key=lambda sample: sample.path)
     train = [sample for sample in ordered if sample.split == "train"]
@@ -186,11 +200,12 @@ def normalize_path(path: str, folder: Path) -> str:
         try:
             path = Path(path).relative_to(folder.absolute()).as_posix()
         except ValueError:
-            raise ValueError(f"'{path}' does not lie below {folder}; set `images` to a folder above it") from None
+            raise ValueError(f"'{path}' does not lie below {folder}; name a folder of images above it") from None
     return posixpath.normpath(path)
 
 
-def _check_unique(samples: Iterable[Sample], source: str | Path) -> None:
+def check_unique(samples: Iterable[Sample], source: str | Path) -> None:
+    """Raise a ValueError about a path that several samples have."""
     twice = [path for path, count in Counter(sample.path for sample in samples).items() if count > 1]
     if twice:
         raise ValueError(f"{source}: lists the same image twice: {list_names(twice)}; keep one line for each image")

@@ -64,7 +64,7 @@ class Decoder:
         except FileNotFoundError:
             return "does not exist"
         except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-            return f"has more than {self.max_pixels} pixels (images.max_pixels)"
+            return f"has more than {self.max_pixels} pixels (images.max_pixels or --max-pixels)"
         except UnidentifiedImageError:
             return "is not an image"
         except Exception as error:  # on damaged files Pillow's readers raise almost anything

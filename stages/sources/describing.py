@@ -18,7 +18,7 @@ FEW_IMAGES = 10
 """Fewer training images than this are hardly enough for a class."""
 STRONG_IMBALANCE = 50
 MAX_CLASSES_LISTED = 12
-GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "F")
+GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B")
 EXIF_ORIENTATION = 0x0112
 
 
@@ -49,6 +49,9 @@ def measure_images(manifest: Manifest) -> Measured:
         for sample in pick_evenly(manifest.samples, N_MEASURED):
             try:
                 with manifest.load(sample, 0) as image:
+                    if image.mode == "F":
+                        unreadable.append((sample.path, "holds floating-point pixels, whose range is not defined"))
+                        continue
                     turned = "exif" in image.info and image.getexif().get(EXIF_ORIENTATION, 1) > 4
                     sizes.append(image.size[::-1] if turned else image.size)
                     n_grey += image.mode in GREY_MODES
@@ -71,7 +74,9 @@ def describe_dataset(manifest: Manifest, measured: Measured) -> list[str]:
     size = "{} x {}".format(*sizes[0])
     if sizes[0] != sizes[-1]:
         size += " to {} x {}, median {} x {}".format(*sizes[-1], *measured.find_median())
-    kind = {0: "all in colour", len(sizes): "all grey"}.get(measured.n_grey, f"{measured.n_grey / len(sizes):.0%} grey")
+    kind = {0: "all stored in colour", len(sizes): "all grey"}.get(
+        measured.n_grey, f"{measured.n_grey / len(sizes):.0%} grey"
+    )
     return [
         ", ".join(f"{splits[split]} {split}" for split in SPLITS) + " images",
         f"{len(by_class)} classes, training images of each: {listed}",

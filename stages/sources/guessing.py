@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from stages.core.settings import RESERVED_TASKS
 from stages.core.suggestions import list_names
 from stages.sources import sfew, table
 from stages.sources.base import EXTENSIONS, SPLITS, VALIDATION_SHARE
@@ -120,7 +121,7 @@ def make_name(text: str) -> str:
     """`text` as a name that the settings allow: lower case, digits and underscores, a letter first."""
     ascii_only = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
     name = re.sub(r"[^a-z0-9]+", "_", ascii_only).strip("_")
-    return name if name[:1].isalpha() else f"data_{name}".rstrip("_")
+    return name if name[:1].isalpha() and name not in RESERVED_TASKS else f"data_{name}".rstrip("_")
 
 
 def pick_evenly(items: Sequence, n_items: int) -> list:
@@ -231,13 +232,13 @@ def _guess_table(path: Path) -> Guess:
         names = table.read_column_names(path)
     except ValueError as error:
         raise _NoImagesError(str(error)) from None
-    images, column, n_rows, failure = None, None, 0, None
-    labels, splits = {}, {}
+    images, column, n_rows = None, None, 0
+    labels, splits, failures = {}, {}, []
     for name in names:
         try:
             values = table.read_text(path, [name])[name]
         except ValueError as error:  # such as a nested column of Parquet
-            failure = error
+            failures.append(str(error))
             continue
         n_rows, filled = len(values), set(values) - {""}
         if column is None and (images := _find_images(values, path.parent)):
@@ -249,9 +250,9 @@ def _guess_table(path: Path) -> Guess:
         ):
             labels[name] = set(values)
     if column is None:
-        if failure:
-            raise _NoImagesError(str(failure))
-        mark = next((mark for mark in ";\t|" if mark in names[0]), None)
+        if failures:
+            raise _NoImagesError(failures[0])
+        mark = next((mark for mark in ";\t|" if names and mark in names[0]), None)
         hint = f"separate its columns by commas, not by {mark!r}" if mark else "write them as in images/0001.jpg"
         raise _NoImagesError(f"{path}: no column holds the paths of images below its folder; {hint}")
     split = next((name for name, values in splits.items() if {"train", "test"} <= values <= set(SPLITS)), None)
@@ -264,6 +265,8 @@ def _guess_table(path: Path) -> Guess:
     label = next((name for wanted in LABEL_NAMES for name in labels if name.lower() == wanted), None)
     label = label or next((name for name, values in labels.items() if "" not in values), None)
     if not label:
+        if failures:
+            raise ValueError(failures[0])
         raise ValueError(
             f"{path}: the column '{column}' holds paths of images, but no other one holds labels (2 to {MAX_CLASSES} "
             f"values, fewer than half of the {n_rows} rows, none of them empty); call the right one label"
@@ -274,9 +277,9 @@ def _guess_table(path: Path) -> Guess:
     if not split or "validation" not in splits[split]:
         settings["validation"] = VALIDATION_SHARE
     labels = {name: values - {""} for name, values in labels.items()}
-    return Guess(
-        path, "table", f"a table of {n_rows} rows and {len(names)} columns", make_name(label), settings, labels
-    )
+    layout = f"a table of {n_rows} rows and {len(names)} columns"
+    unused = [f"a column is not used: {failure}" for failure in failures]
+    return Guess(path, "table", layout, make_name(label), settings, labels, unused)
 
 
 def _find_images(paths: list[str], folder: Path) -> Path | None:
@@ -343,8 +346,11 @@ def _list_tables(folder: Path) -> list[Path]:
 
 
 def _scan(folder: Path) -> list[os.DirEntry]:
-    """What a folder holds, without hidden entries; nothing if it is none."""
+    """What a folder holds, without hidden entries; nothing if it is none or may not be looked into."""
     if not folder.is_dir():
         return []
-    with os.scandir(folder) as entries:
-        return [entry for entry in entries if not entry.name.startswith(".")]
+    try:
+        with os.scandir(folder) as entries:
+            return [entry for entry in entries if not entry.name.startswith(".")]
+    except PermissionError:
+        return []

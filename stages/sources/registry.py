@@ -83,5 +83,12 @@ def describe_source(name: str) -> str:
     if name == "synthetic_faces":
         return "drawn by this project's code."
     publisher = PUBLISHERS.get(name)
-    whose = f"{publisher.dataset}, from {publisher.page}" if publisher else "images of whoever made this network"
-    return f"{whose}. Their terms decide what the network may be used for."
+    whose = f"{publisher.dataset}, from {publisher.page}" if publisher else "from a folder or table; whose, is not said"
+    return f"{whose}. The terms of the images decide what the network may be used for."
+
+
+def is_cropped(settings: Mapping[str, Any]) -> bool:
+    """Whether a dataset's samples are boxes cut out of its images."""
+    return settings["source"] in ("aflw", "expw") or (
+        settings["source"] == "deepfashion" and settings.get("crop", True)
+    )

@@ -94,7 +94,7 @@ def read_column_names(path: Path) -> list[str]:
             return pq.read_schema(path).names
         with pyarrow.csv.open_csv(path) as reader:
             return reader.schema.names
-    except pa.ArrowException as error:
+    except (pa.ArrowException, UnicodeDecodeError) as error:
         raise _report_unreadable(path, error) from None
 
 
@@ -132,7 +132,7 @@ def _check_columns(path: Path, wanted: list[str], names: list[str]) -> None:
         if names.count(name) > 1:
             raise ValueError(f"{path}: has more than one column '{name}'; rename all but one")
         if name not in names:
-            raise ValueError(f"{path}: has no column '{name}'{suggest(name, names)}; correct `columns`")
+            raise ValueError(f"{path}: has no column '{name}'{suggest(name, names)}; name the right one")
 
 
 def _check_filled(path: Path, name: str, values: list[str]) -> None:

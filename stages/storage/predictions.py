@@ -63,8 +63,6 @@ class PredictionWriter:
 
     def close(self) -> None:
         """Write what is pending, and of a Parquet file the footer."""
-        if not self.n_rows:
-            raise ValueError("none of the images can be used")
         self._flush()
         if self._suffix == ".parquet":
             self._writer.add_key_value_metadata({"skipped": json.dumps([list(pair) for pair in self.skipped])})
@@ -84,7 +82,7 @@ class PredictionWriter:
                 (f"class_{task}", pa.array(np.array(classes, dtype=object)[values.argmax(axis=1)])),
                 (f"confidence_{task}", pa.array(values.max(axis=1))),
                 *(
-                    (f"probability_{task}_{name}", pa.array(np.ascontiguousarray(values[:, number])))
+                    (f"probability_{task}:{name}", pa.array(np.ascontiguousarray(values[:, number])))
                     for number, name in enumerate(classes)
                 ),
             ]
@@ -105,7 +103,7 @@ def open_predictions(
     """Yield a `PredictionWriter`; the file appears when the block ends well.
 
     For every task there are the columns `class_<task>`, `confidence_<task>` (the largest
-    probability) and `probability_<task>_<class>`; with features `features_<task>`. A Parquet file's
+    probability) and `probability_<task>:<class>`; with features `features_<task>`. A Parquet file's
     schema has `classes` and the provenance as metadata, its footer also `skipped`, path and reason
     of the images without a row.
 
@@ -115,7 +113,7 @@ def open_predictions(
         provenance: of the predictions.
 
     Raises:
-        ValueError: the name ends otherwise, or nothing was written.
+        ValueError: the name ends otherwise.
     """
     suffix = Path(path).suffix.lower()
     if suffix not in SUFFIXES:

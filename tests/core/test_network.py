@@ -179,6 +179,7 @@ IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
         ("resnet18", "weights/resnet18-f37072fd.pth", IMAGENET),
         ("vgg16", "VGG16_Weights.IMAGENET1K_FEATURES", ([0.48235, 0.45882, 0.40784], [1 / 255] * 3)),
         ("googlenet", "GoogLeNet_Weights.IMAGENET1K_V1", ([0.5] * 3, [0.5] * 3)),
+        ("vgg11", "VGG11_Weights.DEFAULT", IMAGENET),
     ],
 )
 def test_pretrained_weights_bring_their_normalisation(backbone, pretrained, expected):

@@ -213,3 +213,32 @@ def test_names(text, name):
 def test_items_are_picked_from_all_over():
     assert pick_evenly(range(10), 5) == [0, 2, 4, 6, 8]
     assert pick_evenly("ab", 5) == ["a", "b"]
+
+
+def test_a_column_that_is_no_text_is_named(tmp_path):
+    build(tmp_path, *IMAGES)
+    rows = "".join(
+        f"{name},{'müde' if number else 'wach'},{'mf'[number % 2]}\n" for number, name in enumerate(IMAGES * 3)
+    )
+    (tmp_path / "labels.csv").write_bytes(("file,mood,sex\n" + rows).encode("latin-1"))
+    guess = find_one(tmp_path)
+    assert guess.task == "sex"
+    assert re.fullmatch(r"a column is not used: .*labels\.csv: cannot be read .*", guess.warnings[0])
+    (tmp_path / "labels.csv").write_bytes(
+        ("file,mood\n" + rows).replace(",m\n", "\n").replace(",f\n", "\n").encode("latin-1")
+    )
+    with pytest.raises(ValueError, match=r"labels\.csv: cannot be read \(.*\); save it as UTF-8"):
+        find_datasets(tmp_path)
+    (tmp_path / "labels.csv").write_bytes("file,müde\n".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"labels\.csv"):
+        find_datasets(tmp_path)
+
+
+def test_a_table_without_columns_is_passed_over(tmp_path):
+    build(tmp_path, "a/1.png", "b/1.png")
+    pq.write_table(pa.table({}), tmp_path / "empty.parquet")
+    assert find_one(tmp_path).settings["split"] == RATIO
+
+
+def test_a_task_never_has_the_name_of_a_folder_of_artifacts():
+    assert make_name("features") == "data_features"

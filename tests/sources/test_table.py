@@ -72,7 +72,9 @@ def test_images_folder(tmp_path):
 
 def test_absolute_paths_below_the_folder_become_relative(tmp_path):
     assert read(tmp_path, HEADER + ROWS.replace("b.png", f"{tmp_path}/./b.png")).samples == read(tmp_path).samples
-    with pytest.raises(ValueError, match=r"row 1: '/far/b.png' does not lie below .*; set `images`"):
+    with pytest.raises(
+        ValueError, match=r"row 1: '/far/b.png' does not lie below .*; name a folder of images above it"
+    ):
         read(tmp_path, HEADER + ROWS.replace("b.png", "/far/b.png"))
 
 
@@ -94,7 +96,7 @@ def test_split_column_must_be_configured(tmp_path):
     [
         (
             HEADER.replace("age", "ages") + ROWS,
-            r"has no column 'age'; did you mean 'ages'\? \(known: .*\); correct `columns`",
+            r"has no column 'age'; did you mean 'ages'\? \(known: .*\); name the right one",
         ),
         (HEADER.replace("gender", "Gender") + ROWS, r"has no column 'gender'; did you mean 'Gender'\?"),
         ("path,age,split,gender,age\n" + ROWS.replace("\n", ",x\n"), r"more than one column 'age'"),

@@ -107,7 +107,7 @@ def test_two_datasets_become_an_experiment(describe, faces, people, tmp_path):
         "    # 40 x 50 pixels, all grey (34 images looked at)",
         "    # Found a table of 60 rows and 3 columns.",
         "    # 2 classes, training images of each: old 22, young 22",
-        "    # 64 x 64 pixels, all in colour (60 images looked at)",
+        "    # 64 x 64 pixels, all stored in colour (60 images looked at)",
         "  height: 32                   # pixels; the smallest images' median is 40 x 50",
     ):
         assert line in text.splitlines()
@@ -318,3 +318,19 @@ def test_relative_paths_and_links_are_taken_as_they_are(describe, faces, people,
     assert settings["data_root"] == ".."
     assert [one["path"] for one in settings["datasets"].values()] == ["data/faces", "work/linked/labels.csv"]
     assert len(read_all(settings, tmp_path / "work")["linked"].samples) == 60
+
+
+def test_folders_within_classes_are_suspected(draw, describe):
+    folder = draw(
+        "moods",
+        *[f"{mood}/{person}/{number}.png" for mood in ("glad", "sad") for person in "pq" for number in range(10)],
+    )
+    _, settings, error = describe(folder)
+    assert [dataset["path"] for dataset in settings["datasets"].values()] == ["glad", "sad"]
+    assert "glad and sad: all have the classes 'p', 'q'; if these are no classes, but folders within a class" in error
+
+
+def test_floating_point_images_are_no_images_here(draw, describe, people):
+    folder = draw("depth", *[f"{'ab'[number % 2]}/{number}.tif" for number in range(30)], mode="F")
+    with pytest.raises(ValueError, match=r"none of the files looked at is an image: '.*' holds floating-point pixels"):
+        describe(folder, people)

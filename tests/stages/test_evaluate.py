@@ -64,6 +64,13 @@ def test_classes_without_images_are_named(run, folder, tmp_path, capsys):
     assert "no images of 'left': macro-F1 counts these classes as 0" in capsys.readouterr().out
 
 
+def test_a_class_without_usable_images_is_named(run, folder, tmp_path, capsys):
+    for path in (folder / "left").iterdir():
+        path.write_bytes(b"")
+    assert evaluate(run, "--images", folder, "--output", tmp_path / "scores.json") == 3
+    assert "no images of 'left': macro-F1" in capsys.readouterr().out
+
+
 def test_bad_images_are_listed_and_the_others_scored(run, folder, tmp_path, capsys):
     (folder / "left/broken.png").write_bytes(b"no")
     assert evaluate(run, "--images", folder, "--output", tmp_path / "scores.json") == 3
@@ -99,6 +106,10 @@ def test_what_cannot_be_scored_is_said_in_one_line(run, folder, tmp_path):
         evaluate(run, "--images", folder / "left", *output)
     (tmp_path / "labels.csv").write_text("path,label\nleft/0.png,\n")
     with pytest.raises(ValueError, match="column 'label' is empty in row 1"):
+        evaluate(run, "--images", folder, "--table", tmp_path / "labels.csv", *output)
+    path = next(folder.rglob("*.png")).relative_to(folder)
+    (tmp_path / "labels.csv").write_text(f"path,label\n{path},left\n{path},left\n")
+    with pytest.raises(ValueError, match="lists the same image twice"):
         evaluate(run, "--images", folder, "--table", tmp_path / "labels.csv", *output)
     (tmp_path / "bad/left").mkdir(parents=True)
     (tmp_path / "bad/left/a.png").write_bytes(b"")

@@ -1,5 +1,8 @@
 import csv
 import json
+import os
+import subprocess
+import sys
 import tracemalloc
 
 import numpy as np
@@ -9,7 +12,8 @@ from PIL import Image
 
 from stages.predict import main
 from stages.storage.checkpoints import load_network
-from stages.storage.tables import read_metadata
+from stages.storage.predictions import open_predictions
+from stages.storage.tables import Provenance, read_metadata
 from tests.conftest import EXPRESSIONS, POSES
 
 
@@ -48,7 +52,7 @@ def test_every_image_gets_what_the_network_says_of_it(run, folder, tmp_path):
         features, scores = network.extract(images)
     for task, classes in (("expression", EXPRESSIONS), ("pose", POSES)):
         expected = torch.softmax(scores[task], 1).numpy()
-        found = np.stack([table[f"probability_{task}_{name}"].to_numpy() for name in classes], axis=1)
+        found = np.stack([table[f"probability_{task}:{name}"].to_numpy() for name in classes], axis=1)
         np.testing.assert_allclose(found, expected, atol=1e-6)
         assert table[f"class_{task}"].to_pylist() == [classes[k] for k in expected.argmax(1)]
         np.testing.assert_array_equal(table[f"confidence_{task}"].to_numpy(), found.max(1))
@@ -84,8 +88,50 @@ def test_bad_images_are_listed_and_the_others_predicted(run, tmp_path, capsys):
     assert list(skipped) == ["0/broken.jpg", "1/cut.png"]
     assert skipped["0/broken.jpg"] == "is not an image"
     error = capsys.readouterr().err
-    assert f"predict: {tmp_path}/images/0/broken.jpg: is not an image\n" in error
-    assert "predict: 2 of 12 images could not be used, see above\n" in error
+    assert f"{tmp_path}/images/0/broken.jpg: is not an image\n" in error
+    assert "2 of 12 images could not be used, see above\n" in error
+
+
+def test_names_that_are_no_text_cost_only_their_own_images(run, tmp_path, capsys):
+    save_images(tmp_path / "images", run.test_heads.pixels)
+    (tmp_path / "images/0/00000.png").rename(os.fsdecode(os.fsencode(tmp_path) + b"/images/0/\xff.png"))
+    assert predict(run, tmp_path / "images", tmp_path / "p.parquet") == 3
+    assert len(pq.read_table(tmp_path / "p.parquet")) == 9
+    assert r"images/0/\udcff.png: has a name that is not UTF-8; rename it" in capsys.readouterr().err
+
+
+def test_links_that_lead_in_circles_are_walked_once(run, tmp_path):
+    save_images(tmp_path / "images", run.test_heads.pixels[:6])
+    (tmp_path / "images/0/self").symlink_to(tmp_path / "images")
+    (tmp_path / "images/1/other").symlink_to(tmp_path / "images/2")
+    (tmp_path / "images/2/other").symlink_to(tmp_path / "images/1")
+    predict(run, tmp_path / "images", tmp_path / "p.parquet")
+    paths = pq.read_table(tmp_path / "p.parquet")["path"].to_pylist()
+    # A link to a folder elsewhere is followed, one to where it came from is not.
+    extra = ["1/other/00002.png", "1/other/00005.png", "2/other/00001.png", "2/other/00004.png"]
+    assert paths == sorted([f"{number % 3}/{number:05}.png" for number in range(6)] + extra)
+
+
+def test_columns_of_tasks_and_classes_cannot_be_taken_for_each_other(tmp_path):
+    classes = {"age": ["group_1", "group_2"], "age_group": ["1", "2"]}
+    probabilities = {task: np.array([[0.25, 0.75]], dtype=np.float32) for task in classes}
+    with open_predictions(tmp_path / "p.parquet", classes, Provenance("test", {}, [])) as writer:
+        writer.write(["a.png"], probabilities, {})
+    table = pq.read_table(tmp_path / "p.parquet")
+    assert len(set(table.column_names)) == 9
+    assert table["probability_age:group_1"].to_pylist() == table["probability_age_group:1"].to_pylist() == [0.25]
+
+
+@pytest.mark.parametrize("option", ["--batch-size", "--workers", "--threads"])
+def test_numbers_below_one_are_refused(run, folder, tmp_path, capsys, option):
+    with pytest.raises(SystemExit):
+        predict(run, folder, tmp_path / "p.csv", option, "0")
+    assert f"argument {option}: 0 is too small; the least is 1" in capsys.readouterr().err
+
+
+def test_decoding_processes_need_no_torch():
+    command = "import sys, stages.predict, stages.evaluate; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", command], check=False).returncode == 0
 
 
 def test_one_image_can_be_predicted(run, folder, tmp_path):

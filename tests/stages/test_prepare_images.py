@@ -17,7 +17,7 @@ FILES = {f"{split}.{kind}" for split in SPLITS for kind in ("npy", "parquet")}
 FACES = {"source": "synthetic_faces", "task": "pose", "style": "dark_noisy", "seed": 3}
 FOLDER = {"source": "image_folder", "task": "kind", "path": "images"}
 BAD = {
-    "train/a/bomb.png": "has more than 5000 pixels (images.max_pixels)",
+    "train/a/bomb.png": "has more than 5000 pixels (images.max_pixels or --max-pixels)",
     "train/a/float.tif": "holds floating-point pixels, whose range is not defined; save it with 8 or 16 bits",
     "train/a/text.jpg": "is not an image",
     "train/b/cut.jpg": "is damaged (",

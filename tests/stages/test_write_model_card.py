@@ -2,10 +2,11 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from stages.core.contracts import METRICS
 from stages.core.pretrained import describe_licence
-from stages.sources.registry import READERS, describe_source
+from stages.sources.registry import READERS, describe_source, is_cropped
 from stages.storage.files import digest_file, write_json
 from stages.storage.tables import Provenance, write_table
 from stages.write_model_card import main
@@ -51,6 +52,7 @@ def write_card(run, tmp_path):
         main(
             [
                 *("--network", str(run.checkpoint("initial")["network"]), "--export", str(tmp_path / "export.json")),
+                *("--card", str(run.checkpoint("initial")["card"])),
                 *("--tables", *(str(split.table) for split in splits), "--seed", "3"),
                 *("--metrics", *(f"{seed}={path}" for seed, path in metrics.items())),
                 *("--method", json.dumps({"name": "mine", "paper_name": "My method", "schedule": "alternating"})),
@@ -65,11 +67,15 @@ def write_card(run, tmp_path):
 def test_a_card_says_what_the_network_is_and_learned_from(run, write_card, tmp_path):
     card = write_card({3: write_metrics(tmp_path / "a.parquet", [(0.5, 0.6), (0.7, 0.75)])})
     assert card.startswith("# Model card: tiny, My method, seed 3\n")
-    assert "| expression | angry, happy, sad | faces |" in card
-    assert "| pose | frontal, left | heads |" in card
+    rows = [[cell.strip() for cell in line.strip("| ").split("|")] for line in card.splitlines() if line[:1] == "|"]
+    assert ["expression", "faces", "`angry`, `happy`, `sad`"] in rows
+    assert ["pose", "heads", "`frontal`, `left`"] in rows
+    assert "One network for 2 tasks, expression and pose, trained with My method" in card
+    assert f"torch {torch.__version__.split('+')[0]}" in card
+    assert "; on cpu, 1 threads." in card
     assert digest_file(run.checkpoint("initial")["network"]).removeprefix("sha256:") in card
     assert digest_file(run.faces.images).removeprefix("sha256:") in card
-    assert "* faces (expression): angry 10, happy 10, sad 10" in card
+    assert "* faces (expression): `angry` 10, `happy` 10, `sad` 10" in card
     assert "Largest difference from PyTorch on 22 images: 4e-07." in card
     assert "* Data of faces: drawn by this project's code.\n" in card
     assert "* Data of heads: AFLW, from https://www.tugraz.at/" in card
@@ -88,14 +94,30 @@ def test_scores_are_those_of_the_last_epoch_of_every_seed(write_card, tmp_path):
     assert ["3", "expression", "50.0", "25.0", "70.0", "35.0"] in rows
     assert ["5", "pose", "65.0", "32.5", "85.0", "42.5"] in rows
     assert ["mean", "pose", "60.00 ± 7.07", "30.00 ± 3.54", "80.00 ± 7.07", "40.00 ± 3.54"] in rows
-    assert "epoch 1 did better; its network lies in mine/epoch-001\nand can be used" in card
+    assert "epoch 1 did better; its network, epoch-001/network.safetensors," in card
 
 
 def test_licences_of_weights_and_data_are_named(write_card, tmp_path):
     metrics = {3: write_metrics(tmp_path / "a.parquet", [(0.5, 0.6)])}
     card = write_card(metrics, network={"backbone": "vgg16", "pretrained": "VGG16_Weights.IMAGENET1K_V1"})
     assert "* Pretrained weights: started from torchvision's VGG16_Weights.IMAGENET1K_V1. " in card
-    assert "It is also the epoch that did best on validation." in card
-    assert describe_licence("a/b.pth") == "started from the file b.pth; its licence is with whoever gave it out."
+    assert "No epoch did better on validation, on average over the tasks." in card
+    swag = describe_licence("vit_b_16", "ViT_B_16_Weights.IMAGENET1K_SWAG_E2E_V1")
+    assert "whose licence is https://github.com/facebookresearch/SWAG" in swag
+    assert (
+        describe_licence("vgg16", "a/b.pth") == "started from the file b.pth; its licence is with whoever gave it out."
+    )
     for source in READERS:
         assert describe_source(source).endswith(("may be used for.", "code."))
+
+
+def test_equal_epochs_are_not_called_better(write_card, tmp_path):
+    card = write_card({3: write_metrics(tmp_path / "a.parquet", [(0.5, 0.6), (0.7, 0.8)])})
+    assert "No epoch did better on validation" in card
+
+
+def test_cut_out_images_are_said_to_be(write_card, tmp_path):
+    metrics = {3: write_metrics(tmp_path / "a.parquet", [(0.5, 0.6)])}
+    assert "* The images of heads were cut out of larger ones by their publisher's boxes.\n" in write_card(metrics)
+    assert is_cropped({"source": "deepfashion"})
+    assert not is_cropped({"source": "deepfashion", "crop": False})

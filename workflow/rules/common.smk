@@ -40,7 +40,7 @@ def locate(path, *keys):
         return path
     files = [Path(file) for file in workflow.config_settings.configfiles] or [Path("config.yaml")]
     setting = [file for file in files if sets(yaml.safe_load(file.read_text(encoding="utf-8")))]
-    return os.path.relpath((setting or files)[-1].parent / path)
+    return os.path.relpath((setting or files)[-1].parent.resolve() / path)
 
 
 def load_settings():
@@ -347,9 +347,22 @@ def label_digest(wildcards):
 
 
 def card_settings():
-    """The settings that a network depends on, for its model card; where data lies is none of its business."""
-    sections = ("experiment", "seeds", "datasets", "images", "network", "training", "features", "density", "mixture")
-    return {name: config[name] for name in (*sections, "transport", "labels")}
+    """The settings that a network depends on, for its model card; where files lie is none of its business."""
+    sections = ("experiment", "seeds", "images", "network", "training", "features", "density", "mixture", "transport")
+    settings = {name: config[name] for name in (*sections, "labels")}
+    settings["datasets"] = {
+        name: {key: value for key, value in dataset.items() if key not in ("path", "images")}
+        for name, dataset in DATASETS.items()
+    }
+    if is_file(config["network"]["pretrained"]):
+        settings["network"] = config["network"] | {"pretrained": Path(config["network"]["pretrained"]).name}
+    return settings
+
+
+def card_metrics(wildcards):
+    """The metrics of all seeds of a method: the experiment's, and the card's own."""
+    seeds = sorted({*SEEDS, int(wildcards.seed)})
+    return {seed: f"{METHOD_RUN}/metrics.parquet".format(seed=seed, method=wildcards.method) for seed in seeds}
 
 
 def pretrained_file(wildcards):

@@ -45,7 +45,8 @@ rule write_model_card:
         network=f"{METHOD_RUN}/network.safetensors",
         export=f"{METHOD_RUN}/export.json",
         tables=expand(f"{DATA}/{{split}}.parquet", dataset=DATASETS, split=SPLITS),
-        metrics=expand(f"{METHOD_RUN}/metrics.parquet", seed=SEEDS, allow_missing=True),
+        metrics=lambda wildcards: list(card_metrics(wildcards).values()),
+        card=lambda wildcards: last_network(wildcards).replace("network.safetensors", "checkpoint.json"),
     output:
         f"{METHOD_RUN}/model_card.md",
     log:
@@ -57,14 +58,13 @@ rule write_model_card:
     threads: 1
     params:
         code=stage_digest("write_model_card"),
-        metrics=lambda wildcards: [
-            f"{seed}={METHOD_RUN}/metrics.parquet".format(seed=seed, method=wildcards.method) for seed in SEEDS
-        ],
+        metrics=lambda wildcards: [f"{seed}={path}" for seed, path in card_metrics(wildcards).items()],
         method=lambda wildcards: json.dumps({"name": wildcards.method, **METHODS[wildcards.method]}),
         settings=json.dumps(card_settings()),
     shell:
         "python -m stages.write_model_card"
         " --network {input.network}"
+        " --card {input.card}"
         " --export {input.export}"
         " --tables {input.tables}"
         " --metrics {params.metrics}"
