@@ -17,7 +17,8 @@ _CARD = """\
 
 ## Use
 
-{task_table}
+{task_lines}
+
 * `network.safetensors`: {n_parameters:,} parameters, backbone {backbone}. `python -m stages.predict --network
   network.safetensors --images DIR --output predictions.parquet` needs nothing else: classes, image size and
   normalisation are in the file. {network_digest}
@@ -136,9 +137,9 @@ def format_model_card(
         tasks=" and ".join([", ".join(tasks[:-1]), tasks[-1]]),
         method=method["paper_name"],
         what=f"{len(tasks)} networks in one file" if specification.separate else "One network",
-        task_table=format_table(
-            ["task", "labelled in", "classes"],
-            [[task, dataset_of[task], ", ".join(_quote(specification.classes[task]))] for task in tasks],
+        task_lines="\n".join(
+            f"* {task}, labelled in {dataset_of[task]}: {', '.join(_quote(specification.classes[task]))}"
+            for task in tasks
         ),
         cropped=_describe_crops(data),
         n_parameters=n_parameters,
