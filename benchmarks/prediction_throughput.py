@@ -41,7 +41,7 @@ def write_network(path: Path, backbone: str, size: int) -> None:
 
 
 def predict(folder: Path, network: Path, images: Path, *options: str) -> tuple[float, float]:
-    """Wall seconds and the peak gigabytes of the process and of its largest decoding process."""
+    """Wall seconds, and the peak gigabytes of the process or, if it had more, of a decoding process."""
     command = [sys.executable, "-m", "stages.predict", "--network", network, "--images", images]
     command += ["--output", folder / "predictions.parquet", *options]
     start = time.perf_counter()

@@ -30,6 +30,7 @@ def main(argv: list[str] | None = None) -> None:
     settings = json.load(options.settings)
     samples, classes = read_datasets(settings)
     check_samples(settings, options.methods, samples, classes)
+    note_warmups(options.methods, settings["training"]["epochs"])
     images, network = settings["images"], settings["network"]
     image_shape = (images["height"], images["width"], images["channels"])
     check_backbone(network["backbone"], image_shape, network["pretrained"])
@@ -106,6 +107,17 @@ def check_samples(settings: dict, methods: list, samples: dict, classes: dict) -
                     f"dataset {name}: the audit label '{unknown[0]}' is no class of the task '{task}'"
                     f"{suggest(unknown[0], classes_of_task[task])}"
                 )
+
+
+def note_warmups(methods: list, n_epochs: int) -> None:
+    """Say which label transfer networks will never be used."""
+    for method in methods:
+        warmup = method.get("label_transfer", {}).get("warmup", 0)
+        if warmup >= n_epochs:
+            print(
+                f"{method['paper_name']}: label_transfer.warmup is {warmup} and training.epochs {n_epochs}, so that no "
+                "label is transferred; raise training.epochs"
+            )
 
 
 def check_disk(results: Path, parts: dict[str, int]) -> None:

@@ -84,6 +84,14 @@ def test_methods_that_make_no_labels_are_counted_without_them(monkeypatch, tmp_p
     assert "images 13.5 MB" in printed
 
 
+def test_label_transfer_that_never_begins_is_noted(monkeypatch, tmp_path, capsys):
+    method = {"paper_name": "LEL-LTN", "schedule": "mixed", "label_transfer": {"warmup": 10}}
+    check(monkeypatch, tmp_path, methods=[method])
+    assert "LEL-LTN: label_transfer.warmup is 10 and training.epochs 10, so that no label" in capsys.readouterr().out
+    check(monkeypatch, tmp_path, methods=[method | {"label_transfer": {"warmup": 9}}])
+    assert "LEL-LTN" not in capsys.readouterr().out
+
+
 def test_methods_without_mixtures_need_no_samples_for_them(monkeypatch, tmp_path):
     datasets = {
         "mood": write_table(tmp_path, "mood", make_rows(9, "a")),

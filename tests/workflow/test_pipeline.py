@@ -181,7 +181,8 @@ def test_weights_of_a_task_that_the_epoch_has_labels_for_are_refused(project):
 
 
 def test_features_can_be_deleted_once_they_are_used(project):
-    project.write_config("tiny.yaml", storage__keep_features=False, training__epochs=1)
+    methods = ["mtl_sa", "only_mmd", "dcn_ap", "lel_ltn"]
+    project.write_config("tiny.yaml", storage__keep_features=False, training__epochs=3, methods=methods)
     project.snakemake("--cores", "2")
     left = {path.name for path in project.results.rglob("*.parquet")}
     assert "weights.parquet" in left
