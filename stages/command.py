@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -54,6 +55,9 @@ def run_stage(main: Callable[[], int | None]) -> NoReturn:
             raise
         print(f"{name}: error: {error}; lower training.batch_size or features.batch_size", file=sys.stderr)
         status = 1
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted", file=sys.stderr)
+        status = 128 + signal.SIGINT
     # What a stage wrote is on the disk by now. Taking torch's modules down one by one would add
     # 0.6 s to every job.
     sys.stdout.flush()

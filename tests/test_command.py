@@ -29,6 +29,12 @@ def test_an_error_is_one_line_without_a_traceback():
     assert "Traceback" in call("stages.verify_artifacts", "nowhere", STAGE_TRACEBACK="1").stderr
 
 
+def test_an_interrupt_is_one_line_too():
+    program = "from stages.command import run_stage\ndef main(): raise KeyboardInterrupt\nrun_stage(main)"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "-c: interrupted\n")
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_stage_explains_itself(stage):
     done = call(f"stages.{stage}", "--help")

@@ -1,6 +1,7 @@
 """Decoding many images on several processes, in order and in bounded memory."""
 
 import multiprocessing
+import signal
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -86,7 +87,10 @@ def decode_in_order(decoder: Decoder, samples: Sequence[Sample], n_workers: int)
             yield from decoder.decode(chunk)
         return
     # Spawned, because a fork of a process with threads can hang.
-    with ProcessPoolExecutor(n_workers, multiprocessing.get_context("spawn")) as pool:
+    context = multiprocessing.get_context("spawn")
+    # An interrupt is for the process that reads; it takes the others down.
+    ignore_interrupts = {"initializer": signal.signal, "initargs": (signal.SIGINT, signal.SIG_IGN)}
+    with ProcessPoolExecutor(n_workers, context, **ignore_interrupts) as pool:
         pending = deque()
         try:
             for chunk in chunks:

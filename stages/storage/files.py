@@ -26,7 +26,7 @@ def replace_when_complete(path: str | Path) -> Iterator[Path]:
         os.replace(path_temporary, path)
     except OSError as error:
         if "No space left" in str(error):
-            message = "the disk is full; free some space and run snakemake again"
+            message = "the disk is full; free some space and run it again"
             raise OSError(f"{path}: cannot be written: {message}") from error
         raise
     finally:
