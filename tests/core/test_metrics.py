@@ -1,7 +1,7 @@
 import numpy as np
-from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
+from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, precision_recall_fscore_support
 
-from stages.core.metrics import count_confusion, score_confusion
+from stages.core.metrics import count_confusion, score_classes, score_confusion
 
 
 def test_scores_are_those_of_scikit_learn():
@@ -13,6 +13,9 @@ def test_scores_are_those_of_scikit_learn():
     scores = score_confusion(confusion)
     assert scores["accuracy"] == accuracy_score(labels, predictions)
     np.testing.assert_allclose(scores["macro_f1"], f1_score(labels, predictions, average="macro"))
+    expected = precision_recall_fscore_support(labels, predictions)
+    for name, values in zip(("precision", "recall", "f1", "n_samples"), expected, strict=True):
+        np.testing.assert_allclose([one[name] for one in score_classes(confusion)], values)
 
 
 def test_a_class_that_never_occurs_counts_as_zero():
