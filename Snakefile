@@ -30,6 +30,8 @@ rule all:
     default_target: True
     input:
         expand(f"{METHOD_RUN}/metrics.parquet", seed=SEEDS, method=config["methods"]),
+        # What was exported once shall not fall behind a network that was trained further.
+        exports(existing=True),
         audit_tables(config["methods"], SEEDS),
 
 

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from stages.command import run_stage, stage_parser
-from stages.core.backbones import check_backbone, count_network_parameters, describe_backbone
+from stages.core.backbones import build_backbone, check_backbone, count_network_parameters, describe_backbone
 from stages.core.disk import estimate_disk, format_bytes
 from stages.core.pretrained import fetch_pretrained, find_normalisation, is_file
 from stages.core.suggestions import suggest
@@ -36,7 +36,9 @@ def main(argv: list[str] | None = None) -> None:
     check_backbone(network["backbone"], image_shape, network["pretrained"])
     find_normalisation(network["backbone"], network["pretrained"], images["channels"], images["mean"], images["std"])
     started = any(options.results.glob("seed-*/initial*/network.safetensors"))
-    if network["pretrained"] and not is_file(network["pretrained"]) and not started:
+    if is_file(network["pretrained"]):
+        build_backbone(network["backbone"], image_shape, network["pretrained"])
+    elif network["pretrained"] and not started:
         # Here, because the machines that train may have no network; torch keeps the file.
         fetch_pretrained(network["backbone"], network["pretrained"])
     n_classes = {name: len(names) for name, names in classes.items()}

@@ -14,7 +14,7 @@ from stages.command import run_stage, stage_parser
 from stages.core.metrics import count_confusion, score_classes, score_confusion
 from stages.core.reports import format_table
 from stages.core.suggestions import list_names, suggest
-from stages.image_options import STATUS_SKIPPED, add_decoding_options, read_batches
+from stages.image_options import STATUS_SKIPPED, add_decoding_options, check_output, read_batches
 from stages.options import add_compute_options
 from stages.sources.base import Sample, check_unique
 from stages.sources.image_folder import find_labeled_images
@@ -32,11 +32,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--table", type=Path, metavar="CSV|PARQUET", help="labels, where the folders are not named so")
     parser.add_argument("--path-column", default="path", help="of the table")
     parser.add_argument("--label-column", default="label", help="of the table")
+    parser.add_argument("--where", metavar="COLUMN=VALUE", help="only these rows of the table, such as split=test")
     parser.add_argument("--task", help="which one the labels are for; without, the one that has such classes")
     parser.add_argument("--output", required=True, metavar="JSON", help="accuracy, macro-F1, confusion matrix")
     add_decoding_options(parser)
     add_compute_options(parser)
     options = parser.parse_args(argv)
+    check_output(options.output, [".json"])
     samples = read_samples(options)
     from stages.core.training import choose_device, place_network, predict_batch, prepare_torch
     from stages.storage.checkpoints import load_network
@@ -45,7 +47,10 @@ def main(argv: list[str] | None = None) -> int:
     device = choose_device(options.device)
     network = place_network(load_network(options.network), device)
     labels = sorted({sample.label for sample in samples})
-    task = find_task(labels, network.specification.classes, options.task)
+    try:
+        task = find_task(labels, network.specification.classes, options.task)
+    except ValueError as error:
+        raise ValueError(f"{options.table or options.images}: {error}") from None
     classes = network.specification.classes[task]
     confusion, skipped = np.zeros((len(classes), len(classes)), dtype=np.int64), []
     for found, images in read_batches(options, network.specification, options.images, samples, skipped):
@@ -82,9 +87,8 @@ def read_samples(options: argparse.Namespace) -> list[Sample]:
         raise ValueError(f"{options.images}: is not a folder; correct --images")
     if options.table:
         if not options.table.is_file():
-            raise ValueError(f"{options.table}: does not exist; correct --table")
-        paths, labels, _ = read_rows(options.table, options.images, options.path_column, options.label_column)
-        pairs = zip(paths, labels, strict=True)
+            raise ValueError(f"{options.table}: is no file; correct --table")
+        pairs = read_labels(options)
     else:
         pairs = find_labeled_images(options.images)
     samples = [Sample(path, label, "test") for path, label in sorted(pairs)]
@@ -95,6 +99,29 @@ def read_samples(options: argparse.Namespace) -> list[Sample]:
             "classes, or name a table with --table"
         )
     return samples
+
+
+def read_labels(options: argparse.Namespace) -> list[tuple[str, str]]:
+    """Path and label of the rows of --table that --where chooses.
+
+    Raises:
+        ValueError: the table cannot be read, there are no such rows, or no such images.
+    """
+    column, _, value = (options.where or "").partition("=")
+    if options.where and not (column and value):
+        raise ValueError(f"--where: '{options.where}' is not COLUMN=VALUE; write for example split=test")
+    columns = [column] if column else []
+    paths, labels, text = read_rows(options.table, options.images, options.path_column, options.label_column, columns)
+    chosen = [not column or text[column][row] == value for row in range(len(paths))]
+    pairs = [(path, label) for path, label, taken in zip(paths, labels, chosen, strict=True) if taken]
+    if not pairs:
+        raise ValueError(f"{options.table}: no row has {options.where}; correct --where")
+    if not any((options.images / path).exists() for path, _ in pairs):
+        raise ValueError(
+            f"{options.images}: has none of the {len(pairs)} images of {options.table}, such as '{pairs[0][0]}'; name "
+            "the folder that these paths start from with --images"
+        )
+    return pairs
 
 
 def find_task(labels: Sequence[str], classes: Mapping[str, Sequence[str]], wanted: str | None) -> str:

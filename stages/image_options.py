@@ -30,6 +30,22 @@ def add_decoding_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def check_output(path: str, suffixes: Sequence[str]) -> None:
+    """Refuse a name that could not be written to, before anything is computed.
+
+    Raises:
+        ValueError: it ends otherwise, is a folder, or lies in what is no folder.
+    """
+    if Path(path).suffix.lower() not in suffixes:
+        raise ValueError(f"{path}: must end in {' or '.join(suffixes)}; correct --output")
+    if Path(path).is_dir():
+        raise ValueError(f"{path}: is a folder; name a file with --output")
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"{path}: its folder cannot be made ({error.strerror}); correct --output") from None
+
+
 def read_batches(
     options: argparse.Namespace, specification, folder: Path, samples: Sequence[Sample], skipped: list[tuple[str, str]]
 ) -> Iterator[tuple[list[Sample], np.ndarray]]:

@@ -7,10 +7,10 @@ cannot be used are listed and left out; the exit status is then 3.
 from pathlib import Path
 
 from stages.command import run_stage, stage_parser
-from stages.image_options import STATUS_SKIPPED, add_decoding_options, read_batches
+from stages.image_options import STATUS_SKIPPED, add_decoding_options, check_output, read_batches
 from stages.options import Stopwatch, add_compute_options
 from stages.sources.unlabeled import find_images
-from stages.storage.predictions import open_predictions
+from stages.storage.predictions import SUFFIXES, open_predictions
 from stages.storage.tables import Provenance
 
 
@@ -23,6 +23,7 @@ def main(argv: list[str] | None = None) -> int:
     add_decoding_options(parser)
     add_compute_options(parser)
     options = parser.parse_args(argv)
+    check_output(options.output, SUFFIXES)
     if options.features and not options.output.lower().endswith(".parquet"):
         raise ValueError(f"{options.output}: feature vectors need Parquet; let --output end in .parquet")
     stopwatch = Stopwatch()

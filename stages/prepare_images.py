@@ -56,6 +56,11 @@ def main(argv: list[str] | None = None) -> None:
             check_skipped(skipped, [sample for _, sample in chosen], stop=options.on_error == "stop")
     except ValueError as error:
         raise ValueError(f"dataset {options.dataset}: {error}") from None
+    if n_skipped := sum(map(len, skipped.values())):
+        n_images = n_skipped + sum(map(len, rows.values()))
+        print(
+            f"dataset {options.dataset}: left out {n_skipped} of {n_images} images; the manifests' metadata list them"
+        )
     # Where the data lies is no part of what it is.
     recorded = {name: value for name, value in settings.items() if name not in ("path", "images")}
     for split, path_table, path_images in zip(options.splits, options.tables, options.images, strict=True):

@@ -3,12 +3,17 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 
 from stages.core.contracts import MANIFEST
 from stages.storage.files import digest_file
 from stages.storage.tables import Provenance, write_table
+
+# How long an example takes says more of what else the machine does.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 
 IMAGE_SHAPE = (8, 8, 1)
 EXPRESSIONS = ["angry", "happy", "sad"]

@@ -26,6 +26,8 @@ VGG_LAYERS = {
 }
 """Width of every 3x3 convolution and the place of every 2x2 max pooling (Simonyan and Zisserman, 2015)."""
 
+CLASSIFIERS = ("classifier", "fc", "head", "heads", "AuxLogits", "aux1", "aux2")
+"""Parts of torchvision's networks that are not shared."""
 VGG_BACKBONES = (*VGG_LAYERS, *(f"{name}_bn" for name in VGG_LAYERS if name != "vgg_tiny"))
 
 
@@ -55,7 +57,8 @@ def describe_backbone(name: str, image_shape: tuple[int, int, int]) -> tuple[int
         needed = 2 ** layers.count("pool")
         raise ValueError(
             f"backbone '{name}' needs images of at least {needed}x{needed} pixels, not "
-            f"{image_shape[0]}x{image_shape[1]}; raise images.height and images.width or choose vgg_tiny"
+            f"{image_shape[0]}x{image_shape[1]}; raise images.height and images.width"
+            + (" or choose vgg_tiny" if name != "vgg_tiny" else "")
         )
     return n_parameters, height * width * channels
 
@@ -210,6 +213,12 @@ def _fill(backbone, name: str, pretrained: str) -> None:
     if missing:
         raise ValueError(
             f"network.pretrained: '{pretrained}' has no weights for {name}'s {missing[0]}; "
+            "it belongs to another network"
+        )
+    # Such as the further blocks of a deeper network of the same family.
+    if further := sorted(key for key in state.keys() - wanted if key.split(".")[0] not in CLASSIFIERS):
+        raise ValueError(
+            f"network.pretrained: '{pretrained}' holds {further[0]}, which {name} does not have; "
             "it belongs to another network"
         )
     try:

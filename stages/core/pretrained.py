@@ -116,7 +116,13 @@ def _load_file(path: str) -> Mapping:
             import torch
 
             state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, ValueError, KeyError, RuntimeError, EOFError, UnpicklingError, SafetensorError) as error:
+    except UnpicklingError:
+        # Torch's own message advises to run whatever code the file holds.
+        raise ValueError(
+            f"network.pretrained: cannot load '{path}' (it is no PyTorch file, or holds more than tensors); save the "
+            "network's state_dict() and name that file"
+        ) from None
+    except (OSError, ValueError, KeyError, RuntimeError, EOFError, SafetensorError) as error:
         raise ValueError(
             f"network.pretrained: cannot load '{path}' ({_first_line(error)}); name a file that holds a state dict"
         ) from None

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jsonschema
+import yaml
 
 from stages.core.suggestions import suggest
 
@@ -33,6 +34,26 @@ RESERVED_METHODS = ("initial", "initial_separate")
 
 class SettingsError(ValueError):
     """A setting is wrong; the message is one line that names the key and says how to mend it."""
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """Refuses a key that stands twice, where YAML would silently take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        keys = [key.value for key, _ in node.value]
+        for (key, _), name in zip(node.value, keys, strict=True):
+            if isinstance(name, str) and keys.count(name) > 1:
+                line = key.start_mark.line + 1
+                raise SettingsError(f"line {line}: the key '{name}' stands twice in its section; keep one")
+        return super().construct_mapping(node, deep)
+
+
+def check_unique_keys(text: str, source: str) -> None:
+    """Raise a SettingsError about a key that stands twice in a section of YAML."""
+    try:
+        yaml.load(text, _UniqueKeyLoader)
+    except SettingsError as error:
+        raise SettingsError(f"{source}: {error}") from None
 
 
 def check_settings(settings: Mapping[str, Any], schema: Mapping[str, Any], source: str) -> dict[str, Any]:

@@ -82,7 +82,7 @@ def choose_device(name: str) -> torch.device:
     """
     available = torch.cuda.is_available()
     if name == "cuda" and not available:
-        raise ValueError("compute.device is 'cuda', but torch finds no CUDA device; set it to auto or cpu")
+        raise ValueError("the device is to be 'cuda', but torch finds none; choose auto or cpu (compute.device)")
     return torch.device("cuda" if available and name in ("auto", "cuda") else "cpu")
 
 

@@ -1,5 +1,6 @@
 """What every reader of a dataset gives: one manifest of labelled samples, and their images."""
 
+import errno
 import os
 import posixpath
 from collections import Counter
@@ -61,8 +62,15 @@ class FileLoader:
     folder: Path
 
     def __call__(self, sample: Sample, size: int) -> Image.Image:
-        """Open one image; its pixels are read later."""
-        return Image.open(self.folder / sample.path)
+        """Open one image; its pixels are read later.
+
+        Raises:
+            OSError: there is no such file, or it is no regular one, from which reading might never end.
+        """
+        path = self.folder / sample.path
+        if path.exists() and not path.is_file():
+            raise OSError(errno.EINVAL, "no regular file")
+        return Image.open(path)
 
 
 def walk_images(folder: Path) -> Iterator[str]:

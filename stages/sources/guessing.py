@@ -293,10 +293,10 @@ def _find_images(paths: list[str], folder: Path) -> Path | None:
 
 
 def _is_sfew(folder: Path) -> bool:
-    tops = {inner.name.lower(): inner for inner in _list_folders(folder)}
+    # Just so written: train/ and val/ are somebody's own.
     return all(
-        top.lower() in tops
-        and set(sfew.EXPRESSIONS) <= {one.name.lower() for one in _walk_folders(tops[top.lower()], SEARCH_DEPTH)}
+        set(sfew.EXPRESSIONS) <= {one.name.lower() for one in _walk_folders(folder / top, SEARCH_DEPTH)}
+        and any(inner.name == top for inner in _list_folders(folder))
         for top in sfew.SPLIT_OF
     )
 

@@ -37,10 +37,10 @@ def read(settings: Mapping[str, Any], data_root: Path) -> Manifest:
         present = [name for name in SPLITS if (folder / name).is_dir()]
         missing = [name for name in SPLITS if name not in (*present, "validation")]
         if missing:
-            raise ValueError(
-                f"{folder}: has no folder {list_names(missing)} (it has {_list_folders(folder)}); "
-                "add it, or set `split` to a ratio such as {test: 0.2, seed: 0}"
-            )
+            found = f"has no folder {list_names(missing)} (it has {_list_folders(folder)})"
+            # With a train/ the folders are no classes.
+            ratio = "" if present else ", or set `split` to a ratio such as {test: 0.2, seed: 0}"
+            raise ValueError(f"{folder}: {found}; add or rename it{ratio}")
         samples = [
             Sample(f"{name}/{path}", label, name)
             for name in present

@@ -163,13 +163,17 @@ def _write_safetensors(path: str | Path, tensors: dict[str, torch.Tensor], metad
 
 
 def _read_safetensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    if Path(path).is_dir():
+        raise ValueError(f"{path}: is a folder; name the network.safetensors in it")
     if not Path(path).exists():
         raise ValueError(f"{path}: does not exist; run snakemake for it first")
     try:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except SafetensorError as error:
-        raise ValueError(f"{path}: is damaged ({error}); delete it and run snakemake again") from None
+        raise ValueError(
+            f"{path}: is no network or is damaged ({error}); name a network.safetensors, or run snakemake again for it"
+        ) from None
 
 
 def _check_fit(path: str | Path, specification: NetworkSpecification, split: PreparedSplit) -> None:

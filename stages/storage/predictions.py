@@ -112,12 +112,8 @@ def open_predictions(
         classes: class names in index order, by task.
         provenance: of the predictions.
 
-    Raises:
-        ValueError: the name ends otherwise.
     """
     suffix = Path(path).suffix.lower()
-    if suffix not in SUFFIXES:
-        raise ValueError(f"{path}: must end in {' or '.join(SUFFIXES)}")
     described = {"classes": {task: list(names) for task, names in classes.items()}, **provenance.describe(path)}
     with replace_when_complete(path) as path_temporary:
         metadata = {key: json.dumps(value, sort_keys=True) for key, value in described.items()}

@@ -120,7 +120,7 @@ def test_local_weights_fill_the_convolutions(tmp_path):
     with pytest.raises(ValueError, match="does not fit vgg11: size mismatch"):
         build(backbone="vgg11", image_shape=(32, 32, 3), pretrained=str(path))
     path.write_text("no weights")
-    with pytest.raises(ValueError, match=r"cannot load .* name a file that holds a state dict"):
+    with pytest.raises(ValueError, match=r"cannot load .*it is no PyTorch file, or .*; save the network's state_dict"):
         build(backbone="vgg11", image_shape=(32, 32, 3), pretrained=str(path))
     torch.save({"features.0.weight": torch.zeros(1)}, path)
     with pytest.raises(ValueError, match="it belongs to another network"):
@@ -166,6 +166,19 @@ def test_a_pretrained_backbone_sees_what_it_saw_in_its_own_network(tmp_path):
         head = donor.fc if name == "resnet18" else donor.classifier
         head = head[-1] if name == "convnext_tiny" else head
         torch.testing.assert_close(head(values), donor(images))
+
+
+def test_weights_of_a_deeper_network_are_refused(tmp_path):
+    from torchvision.models import get_model
+
+    torch.save(get_model("resnet34").state_dict(), tmp_path / "r34.pth")
+    with pytest.raises(
+        ValueError, match=r"r34\.pth' holds layer1\.2\.\S+, which resnet18 does not have; it belongs to an"
+    ):
+        build_backbone("resnet18", (32, 32, 3), str(tmp_path / "r34.pth"))
+    torch.save(get_model("resnet18"), tmp_path / "whole.pth")
+    with pytest.raises(ValueError, match=r"holds more than tensors\); save the network's state_dict\(\)"):
+        build_backbone("resnet18", (32, 32, 3), str(tmp_path / "whole.pth"))
 
 
 IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])

@@ -6,7 +6,7 @@ import yaml
 
 from stages.core.schedule import SCHEDULES
 from stages.core.selection import INTERPOLATIONS
-from stages.core.settings import SettingsError, check_experiment, check_methods, check_settings
+from stages.core.settings import SettingsError, check_experiment, check_methods, check_settings, check_unique_keys
 from stages.materialize_labels import DISTANCES
 from stages.sources.base import SPLITS
 
@@ -303,3 +303,9 @@ def test_parts_drawn_by_different_seeds_are_refused():
     for dataset in datasets.values():
         dataset["seed"] = 3
     check_experiment(check_settings({**DEFAULT, "datasets": datasets}, SCHEMA, "config.yaml"), METHODS, "config.yaml")
+
+
+def test_a_key_that_stands_twice_is_refused_with_its_line():
+    check_unique_keys("a: {x: 1}\nb: {x: 2}\n", "mine.yaml")
+    with pytest.raises(SettingsError, match=r"^mine\.yaml: line 3: the key 'x' stands twice in its section; keep one$"):
+        check_unique_keys("a:\n  y: 1\n  x: 1\n  x: 2\n", "mine.yaml")

@@ -181,7 +181,7 @@ def test_features_are_scaled_to_unit_length_or_left_alone():
 def test_cuda_is_refused_where_there_is_none(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert choose_device("auto") == CPU
-    with pytest.raises(ValueError, match=r"compute\.device is 'cuda', but torch finds no CUDA device"):
+    with pytest.raises(ValueError, match=r"is to be 'cuda', but torch finds none; choose auto or cpu"):
         choose_device("cuda")
 
 

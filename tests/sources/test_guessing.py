@@ -242,3 +242,9 @@ def test_a_table_without_columns_is_passed_over(tmp_path):
 
 def test_a_task_never_has_the_name_of_a_folder_of_artifacts():
     assert make_name("features") == "data_features"
+
+
+def test_train_and_val_with_its_classes_are_not_taken_for_sfew(tmp_path):
+    build(tmp_path, *[f"{top}/{name}/1.png" for top in ("train", "val") for name in EXPRESSIONS])
+    with pytest.raises(ValueError, match="rename val to test"):
+        find_datasets(tmp_path)

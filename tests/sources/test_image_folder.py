@@ -88,7 +88,13 @@ def test_wrong_settings(split_folders, settings, message):
 
 def test_missing_split_folder(tmp_path):
     add_images(tmp_path / "faces", "train/a/1.png", "train/b/1.png", "Test/a/1.png")
-    with pytest.raises(ValueError, match=r"has no folder 'test' \(it has 'Test', 'train'\); .*ratio"):
+    with pytest.raises(ValueError, match=r"has no folder 'test' \(it has 'Test', 'train'\); add or rename it$"):
+        read(tmp_path)
+    for name in ("train", "Test"):
+        (tmp_path / f"faces/{name}").rename(tmp_path / f"faces/{name} 1")
+    with pytest.raises(
+        ValueError, match=r"has no folder 'train', 'test' .*; add or rename it, or set `split` to a ratio"
+    ):
         read(tmp_path)
 
 

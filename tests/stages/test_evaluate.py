@@ -56,6 +56,23 @@ def test_a_table_says_the_same_as_folders(run, folder, tmp_path):
     assert first["confusion_matrix"] == second["confusion_matrix"]
 
 
+def test_only_some_rows_of_a_table_can_be_scored(run, folder, tmp_path):
+    paths = sorted(path.relative_to(folder) for path in folder.rglob("*.png"))
+    lines = [f"{path},{path.parts[0]},{'test' if number % 2 else 'train'}" for number, path in enumerate(paths)]
+    (tmp_path / "labels.csv").write_text("\n".join(["path,label,split", *lines]) + "\n")
+    table = ("--images", folder, "--table", tmp_path / "labels.csv", "--output", tmp_path / "s.json")
+    evaluate(run, *table, "--where", "split=test")
+    assert json.loads((tmp_path / "s.json").read_text())["n_samples"] == 5
+    with pytest.raises(ValueError, match=r"labels\.csv: no row has split=validation; correct --where"):
+        evaluate(run, *table, "--where", "split=validation")
+    with pytest.raises(ValueError, match="--where: 'test' is not COLUMN=VALUE; write for example split=test"):
+        evaluate(run, *table, "--where", "test")
+    with pytest.raises(
+        ValueError, match=r"left: has none of the 10 images of .*, such as 'frontal/.*'; name the folder"
+    ):
+        evaluate(run, "--images", folder / "left", *table[2:])
+
+
 def test_classes_without_images_are_named(run, folder, tmp_path, capsys):
     for path in (folder / "left").iterdir():
         path.unlink()
@@ -100,7 +117,7 @@ def test_what_cannot_be_scored_is_said_in_one_line(run, folder, tmp_path):
     output = ("--output", tmp_path / "scores.json")
     with pytest.raises(ValueError, match="nowhere: is not a folder; correct --images"):
         evaluate(run, "--images", tmp_path / "nowhere", *output)
-    with pytest.raises(ValueError, match=r"none\.csv: does not exist; correct --table"):
+    with pytest.raises(ValueError, match=r"none\.csv: is no file; correct --table"):
         evaluate(run, "--images", folder, "--table", tmp_path / "none.csv", *output)
     with pytest.raises(ValueError, match="holds no labelled images; put them into folders"):
         evaluate(run, "--images", folder / "left", *output)
@@ -115,4 +132,10 @@ def test_what_cannot_be_scored_is_said_in_one_line(run, folder, tmp_path):
     (tmp_path / "bad/left/a.png").write_bytes(b"")
     with pytest.raises(ValueError, match="none of the images can be used"):
         evaluate(run, "--images", tmp_path / "bad", *output)
+    (tmp_path / "up/images").mkdir(parents=True)
+    (tmp_path / "up/images/a.png").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"up: the label 'images' is no class of the task"):
+        evaluate(run, "--images", tmp_path / "up", *output)
+    with pytest.raises(ValueError, match=r"scores\.csv: must end in \.json; correct --output"):
+        evaluate(run, "--images", folder, "--output", tmp_path / "scores.csv")
     assert not (tmp_path / "scores.json").exists()

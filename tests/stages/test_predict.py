@@ -100,6 +100,13 @@ def test_names_that_are_no_text_cost_only_their_own_images(run, tmp_path, capsys
     assert r"images/0/\udcff.png: has a name that is not UTF-8; rename it" in capsys.readouterr().err
 
 
+def test_what_is_no_regular_file_is_not_waited_for(run, tmp_path, capsys):
+    save_images(tmp_path / "images", run.test_heads.pixels)
+    os.mkfifo(tmp_path / "images/pipe.png")
+    assert predict(run, tmp_path / "images", tmp_path / "p.parquet") == 3
+    assert "images/pipe.png: cannot be opened (no regular file)" in capsys.readouterr().err
+
+
 def test_links_that_lead_in_circles_are_walked_once(run, tmp_path):
     save_images(tmp_path / "images", run.test_heads.pixels[:6])
     (tmp_path / "images/0/self").symlink_to(tmp_path / "images")
@@ -148,16 +155,21 @@ def test_one_image_can_be_predicted(run, folder, tmp_path):
         (".", "p.txt", (), r"p\.txt: must end in \.parquet or \.csv"),
         (".", "p.csv", ("--features",), r"p\.csv: feature vectors need Parquet; let --output end in \.parquet"),
         (".", "p.csv", ("--network", "none.safetensors"), "does not exist"),
+        (".", "p.csv", ("--network", "."), r"\.: is a folder; name the network\.safetensors in it"),
+        (".", "p.csv", ("--network", "README.md"), r"README\.md: is no network or is damaged .* name a network"),
+        (".", "empty.csv", (), r"empty\.csv: is a folder; name a file with --output"),
+        (".", "broken/a.png/p.csv", (), r"p\.csv: its folder cannot be made \(.*\); correct --output"),
     ],
 )
 def test_what_cannot_be_predicted_is_said_in_one_line(run, folder, tmp_path, images, output, options, message):
     (tmp_path / "empty").mkdir()
+    (tmp_path / "empty.csv").mkdir()
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken/a.png").write_bytes(b"")
     path = folder if images == "." else tmp_path / images
     with pytest.raises(ValueError, match=message):
         predict(run, path, tmp_path / output, *options)
-    assert not (tmp_path / output).exists()
+    assert not (tmp_path / output).is_file()
 
 
 def test_memory_does_not_grow_with_the_number_of_images(run, tmp_path):

@@ -378,7 +378,7 @@ def test_local_pretrained_weights_start_from_the_config_too(project):
     (project.folder / "mine").mkdir()
     project.write_config("mine/tiny.yaml", network={"backbone": "resnet18", "pretrained": "weights.pth"})
     done = project.snakemake("--dry-run", "--cores", "1", config="mine/tiny.yaml", check=False)
-    assert "mine/weights.pth" in done.stdout
+    assert "mine/tiny.yaml: network.pretrained: 'mine/weights.pth' does not exist; correct it" in done.stdout
     (project.folder / "mine/weights.pth").write_bytes(b"")
     done = project.snakemake("--cores", "1", config="mine/tiny.yaml", check=False)
     assert "'mine/weights.pth' has none of the names of torchvision's weights of resnet18" in done.stdout
@@ -396,6 +396,10 @@ def test_the_finished_network_is_exported_with_a_card(ran):
     assert digest_file(folder / "network.onnx").removeprefix("sha256:") in card
     assert str(ran.folder) not in card
     assert ran.plan("export") == {}
+    # Training on makes the export anew, without being asked.
+    ran.write_config("longer.yaml", training__epochs=3)
+    plan = ran.plan(config="longer.yaml")
+    assert (plan["train_epoch"], plan["export_network"], plan["write_model_card"]) == (1, 1, 1)
     verify([str(ran.results)])
 
 

@@ -18,7 +18,7 @@ sys.path.insert(0, str(BASE))
 
 from stages.core.pretrained import is_file
 from stages.core.schedule import augmented_tasks, trained_dataset
-from stages.core.settings import SettingsError, check_experiment, check_methods, check_settings
+from stages.core.settings import SettingsError, check_experiment, check_methods, check_settings, check_unique_keys
 
 # Each epoch waits for the one before it, and Snakemake follows such a chain by recursion.
 sys.setrecursionlimit(max(sys.getrecursionlimit(), 100_000))
@@ -40,7 +40,8 @@ def locate(path, *keys):
         return path
     files = [Path(file) for file in workflow.config_settings.configfiles] or [Path("config.yaml")]
     setting = [file for file in files if sets(yaml.safe_load(file.read_text(encoding="utf-8")))]
-    return os.path.relpath((setting or files)[-1].parent.resolve() / path)
+    place = (setting or files)[-1].parent.resolve() / path
+    return os.path.relpath(place) if place.resolve().is_relative_to(Path.cwd()) else str(place)
 
 
 def load_settings():
@@ -48,6 +49,8 @@ def load_settings():
     names = [str(path) for path in workflow.config_settings.configfiles] or ["config.yaml"]
     source = ", ".join(names)
     try:
+        for name in names:
+            check_unique_keys(Path(name).read_text(encoding="utf-8"), name)
         methods = check_settings(
             load_yaml("workflow/methods.yaml"),
             load_yaml("workflow/schemas/methods.schema.yaml"),
@@ -60,7 +63,11 @@ def load_settings():
         raise WorkflowError(str(error)) from None
     settings["data_root"] = locate(settings["data_root"], "data_root")
     if is_file(settings["network"]["pretrained"]):
-        settings["network"]["pretrained"] = locate(settings["network"]["pretrained"], "network", "pretrained")
+        path = locate(settings["network"]["pretrained"], "network", "pretrained")
+        # Snakemake takes what was made from a missing file to be up to date.
+        if not Path(path).is_file():
+            raise WorkflowError(f"{source}: network.pretrained: '{path}' does not exist; correct it or get the file")
+        settings["network"]["pretrained"] = path
     return settings, methods
 
 
@@ -357,6 +364,13 @@ def card_settings():
     if is_file(config["network"]["pretrained"]):
         settings["network"] = config["network"] | {"pretrained": Path(config["network"]["pretrained"]).name}
     return settings
+
+
+def exports(*, existing):
+    """The exports of all runs of the experiment, or those of them that were made before."""
+    names = ("network.onnx", "model_card.md")
+    paths = expand(f"{METHOD_RUN}/{{name}}", seed=SEEDS, method=config["methods"], name=names)
+    return [path for path in paths if Path(path).exists()] if existing else paths
 
 
 def card_metrics(wildcards):

@@ -7,8 +7,7 @@ localrules:
 
 rule export:
     input:
-        expand(f"{METHOD_RUN}/network.onnx", seed=SEEDS, method=config["methods"]),
-        expand(f"{METHOD_RUN}/model_card.md", seed=SEEDS, method=config["methods"]),
+        exports(existing=False),
 
 
 rule export_network:
