@@ -6,6 +6,7 @@ materialized for it, where the method has any. The optimizer goes on from the ch
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 
@@ -47,6 +48,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--task-nuclear", type=float, default=0, help="weight of the classifiers' nuclear norms")
     parser.add_argument("--neighbors", type=int, default=5, help="of a sample in the batch graph")
+    parser.add_argument("--discard", nargs="*", default=[], metavar="PATH", help="deleted once the epoch is trained")
     add_training_options(parser)
     options = parser.parse_args(argv)
     stopwatch = Stopwatch()
@@ -122,6 +124,8 @@ def main(argv: list[str] | None = None) -> None:
         n_samples=batches.n_samples,
         seconds=stopwatch.seconds,
     )
+    for path in options.discard:
+        Path(path).unlink(missing_ok=True)
     summary = ", ".join(
         f"{task} {loss.cross_entropy:.3f}"
         + (f" (distilled, KL {loss.divergence:.3f})" if kinds[task] != "given" else "")

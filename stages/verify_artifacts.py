@@ -63,7 +63,8 @@ def main(argv: list[str] | None = None) -> None:
             if source not in digests:
                 digests[source] = digest_file(source) if source.exists() else None
             name = os.path.relpath(source, options.results.resolve())
-            if digests[source] is None and (source.parent.name == "features" or source.stem == "responsibilities"):
+            used = source.parent.name == "features" or source.stem in ("responsibilities", "optimizer")
+            if digests[source] is None and used:
                 n_gone += 1
             elif digests[source] is None:
                 problems.append(f"{path}: belongs to {name}, which is missing; run snakemake again")

@@ -82,7 +82,7 @@ def read_networks(compared, method, first, last):
 def test_earth_movers_distance_and_the_distance_to_the_mean_train_the_same_networks(compared):
     assert read_networks(compared, "only_emd", 1, 3) == read_networks(compared, "only_mean", 1, 3)
     assert read_networks(compared, "only_emd", 3, 3) != read_networks(compared, "only_mmd", 3, 3)
-    table = read_table(compared.results / "seed-3/only_emd/epoch-002/expression/transport.parquet", TRANSPORT)
+    table = read_table(compared.results / "seed-3/only_emd/epoch-002/expression/portraits/transport.parquet", TRANSPORT)
     constant = table["transport_distance"] - table["mean_distance"]
     np.testing.assert_allclose(constant, constant[0], atol=1e-12)
     assert constant[0] > 0
@@ -130,9 +130,9 @@ def test_a_new_combination_of_mechanisms_is_a_row(project):
     project.write_config("tiny.yaml", methods=["mine"], training__epochs=1)
     project.snakemake("--cores", "2")
     folder = project.results / "seed-0/mine/epoch-001"
-    weights = read_table(folder / "pose/weights.parquet", WEIGHTS)
+    weights = read_table(folder / "pose/snapshots/weights.parquet", WEIGHTS)
     assert weights["selection_weight"].sum() == pytest.approx(18, abs=1)
-    parameters = read_metadata(folder / "pose/weights.parquet")["parameters"]
+    parameters = read_metadata(folder / "pose/snapshots/weights.parquet")["parameters"]
     assert (parameters["distance"], parameters["quantile"]) == ("mmd", 0.7)
     assert json.loads((folder / "checkpoint.json").read_text())["regularization"] > 0
 

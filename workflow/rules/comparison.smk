@@ -2,9 +2,9 @@
 from glob import glob
 
 COMPARED_RUNS = {
-    f"{method}/{seed}": f"{METHOD_RUN}/metrics.parquet".format(method=method, seed=seed)
-    for method in config["comparison"]["methods"]
-    for seed in config["comparison"]["seeds"]
+    f"{method}/{seed}": f"{PLAN.locate('run', method=method, seed=seed)}/metrics.parquet"
+    for method in PLAN.compared_methods
+    for seed in PLAN.compared_seeds
 }
 
 
@@ -14,8 +14,8 @@ localrules:
 
 rule comparison:
     input:
-        f"{RESULTS}/comparison.md",
-        f"{RESULTS}/timing.md",
+        "<results>/comparison.md",
+        "<results>/timing.md",
         "results/comparison.md",
 
 
@@ -23,25 +23,23 @@ rule compare_methods:
     input:
         list(COMPARED_RUNS.values()),
     output:
-        table=f"{RESULTS}/comparison.parquet",
-        csv=f"{RESULTS}/comparison.csv",
-        markdown=f"{RESULTS}/comparison.md",
-        figure=f"{RESULTS}/comparison.svg",
+        table="<results>/comparison.parquet",
+        csv="<results>/comparison.csv",
+        markdown="<results>/comparison.md",
+        figure="<results>/comparison.svg",
     log:
-        f"{LOGS}/compare_methods.log",
+        "<results_logs>/compare_methods.log",
     benchmark:
-        f"{LOGS}/compare_methods.benchmark.tsv"
-    conda:
-        ENVIRONMENT
+        "<results_logs>/compare_methods.benchmark.tsv"
     threads: 1
     params:
-        code=stage_digest("compare_methods"),
+        code=identify("compare_methods"),
         experiment=config["experiment"],
         runs=[f"{run}={path}" for run, path in COMPARED_RUNS.items()],
-        paper_names=json.dumps({name: METHODS[name]["paper_name"] for name in config["comparison"]["methods"]}),
+        paper_names=json.dumps({name: METHODS[name]["paper_name"] for name in PLAN.compared_methods}),
         reference=config["comparison"]["reference"],
         last_epochs=config["comparison"]["last_epochs"],
-        logs=untracked(LOGS),
+        logs=untracked(PLAN.layout["results_logs"]),
     shell:
         "python -m stages.compare_methods"
         " --runs {params.runs}"
@@ -53,26 +51,23 @@ rule compare_methods:
         " --output-table {output.table}"
         " --output-csv {output.csv}"
         " --output-markdown {output.markdown}"
-        " --output-figure {output.figure}"
-        " 2>&1 | tee {log}"
+        " --output-figure {output.figure}" + TEE
 
 
 rule tabulate_experiments:
     input:
         # The other experiments as they are: they have configs of their own.
-        sorted({*glob("results/*/comparison.parquet"), f"{RESULTS}/comparison.parquet"}),
+        sorted({*glob("results/*/comparison.parquet"), f"{PLAN.layout['results']}/comparison.parquet"}),
     output:
         csv="results/comparison.csv",
         markdown="results/comparison.md",
     log:
-        f"{LOGS}/tabulate_experiments.log",
+        "<results_logs>/tabulate_experiments.log",
     benchmark:
-        f"{LOGS}/tabulate_experiments.benchmark.tsv"
-    conda:
-        ENVIRONMENT
+        "<results_logs>/tabulate_experiments.benchmark.tsv"
     threads: 1
     params:
-        code=stage_digest("tabulate_experiments"),
+        code=identify("tabulate_experiments"),
         paper_names=json.dumps({name: row["paper_name"] for name, row in METHODS.items()}),
     shell:
         "python -m stages.tabulate_experiments"
@@ -80,8 +75,7 @@ rule tabulate_experiments:
         " --paper-names {params.paper_names:q}"
         " --epoch validation"
         " --output-csv {output.csv}"
-        " --output-markdown {output.markdown}"
-        " 2>&1 | tee {log}"
+        " --output-markdown {output.markdown}" + TEE
 
 
 # The runs are not read: their benchmark files lie beside their logs, and are there once they are.
@@ -89,16 +83,14 @@ rule sum_benchmarks:
     input:
         list(COMPARED_RUNS.values()),
     output:
-        f"{RESULTS}/timing.md",
+        "<results>/timing.md",
     log:
-        f"{LOGS}/sum_benchmarks.log",
+        "<results_logs>/sum_benchmarks.log",
     benchmark:
-        f"{LOGS}/sum_benchmarks.benchmark.tsv"
-    conda:
-        ENVIRONMENT
+        "<results_logs>/sum_benchmarks.benchmark.tsv"
     threads: 1
     params:
-        code=stage_digest("sum_benchmarks"),
-        logs=untracked(LOGS),
+        code=identify("sum_benchmarks"),
+        logs=untracked(PLAN.layout["results_logs"]),
     shell:
-        "python -m stages.sum_benchmarks" " --logs {params.logs}" " --output {output}" " 2>&1 | tee {log}"
+        "python -m stages.sum_benchmarks --logs {params.logs} --output {output}" + TEE

@@ -5,6 +5,33 @@ localrules:
     export,
 
 
+def exports(*, existing):
+    """The exports of all runs of the experiment, or those of them that were made before."""
+    names = ("network.onnx", "model_card.md")
+    runs = [PLAN.locate("run", seed=seed, method=method) for method, seed in PLAN.own_runs]
+    paths = [f"{run}/{name}" for run in runs for name in names]
+    return [path for path in paths if Path(path).exists()] if existing else paths
+
+
+def card_settings():
+    """The settings that a network depends on, for its model card; where files lie is none of its business."""
+    sections = ("experiment", "seeds", "images", "network", "training", "features", "density", "mixture", "transport")
+    settings = {name: config[name] for name in (*sections, "labels")}
+    settings["datasets"] = {
+        name: {key: value for key, value in dataset.items() if key not in ("path", "images")}
+        for name, dataset in DATASETS.items()
+    }
+    if is_file(config["network"]["pretrained"]):
+        settings["network"] = config["network"] | {"pretrained": Path(config["network"]["pretrained"]).name}
+    return settings
+
+
+def card_metrics(wildcards):
+    """The metrics of all seeds of a method: the experiment's, and the card's own."""
+    seeds = sorted({*SEEDS, int(wildcards.seed)})
+    return {seed: f"{PLAN.locate('run', seed=seed, method=wildcards.method)}/metrics.parquet" for seed in seeds}
+
+
 rule export:
     input:
         exports(existing=False),
@@ -12,21 +39,19 @@ rule export:
 
 rule export_network:
     input:
-        network=f"{METHOD_RUN}/network.safetensors",
-        tables=expand(f"{DATA}/test.parquet", dataset=DATASETS),
-        images=expand(f"{DATA}/test.npy", dataset=DATASETS),
+        **prepared(PLAN.datasets, "test"),
+        network="<run>/network.safetensors",
     output:
-        model=f"{METHOD_RUN}/network.onnx",
-        report=f"{METHOD_RUN}/export.json",
+        model="<run>/network.onnx",
+        report="<run>/export.json",
     log:
-        f"{LOGS}/seed-{{seed}}/{{method}}/export_network.log",
+        "<run_logs>/export_network.log",
     benchmark:
-        f"{LOGS}/seed-{{seed}}/{{method}}/export_network.benchmark.tsv"
-    conda:
-        ENVIRONMENT
+        "<run_logs>/export_network.benchmark.tsv"
     threads: config["compute"]["threads"]
     params:
-        code=stage_digest("export_network"),
+        code=identify("export_network"),
+        order=PLAN.datasets,
         n_threads=config["compute"]["threads"],
     shell:
         "python -m stages.export_network"
@@ -35,28 +60,25 @@ rule export_network:
         " --images {input.images}"
         " --threads {params.n_threads}"
         " --output-model {output.model}"
-        " --output-report {output.report}"
-        " 2>&1 | tee {log}"
+        " --output-report {output.report}" + TEE
 
 
 rule write_model_card:
     input:
-        network=f"{METHOD_RUN}/network.safetensors",
-        export=f"{METHOD_RUN}/export.json",
-        tables=expand(f"{DATA}/{{split}}.parquet", dataset=DATASETS, split=SPLITS),
+        network="<run>/network.safetensors",
+        export="<run>/export.json",
+        tables=prepared(PLAN.datasets, *SPLITS)["tables"],
         metrics=lambda wildcards: list(card_metrics(wildcards).values()),
-        card=lambda wildcards: last_network(wildcards).replace("network.safetensors", "checkpoint.json"),
+        card=lambda wildcards: last_checkpoint(wildcards)["card"],
     output:
-        f"{METHOD_RUN}/model_card.md",
+        "<run>/model_card.md",
     log:
-        f"{LOGS}/seed-{{seed}}/{{method}}/write_model_card.log",
+        "<run_logs>/write_model_card.log",
     benchmark:
-        f"{LOGS}/seed-{{seed}}/{{method}}/write_model_card.benchmark.tsv"
-    conda:
-        ENVIRONMENT
+        "<run_logs>/write_model_card.benchmark.tsv"
     threads: 1
     params:
-        code=stage_digest("write_model_card"),
+        code=identify("write_model_card"),
         metrics=lambda wildcards: [f"{seed}={path}" for seed, path in card_metrics(wildcards).items()],
         method=lambda wildcards: json.dumps({"name": wildcards.method, **METHODS[wildcards.method]}),
         settings=json.dumps(card_settings()),
@@ -70,5 +92,4 @@ rule write_model_card:
         " --seed {wildcards.seed}"
         " --method {params.method:q}"
         " --settings {params.settings:q}"
-        " --output {output}"
-        " 2>&1 | tee {log}"
+        " --output {output}" + TEE

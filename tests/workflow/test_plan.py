@@ -1,0 +1,164 @@
+"""The plan of a run, by itself."""
+
+import copy
+
+import pytest
+import yaml
+
+from tests.workflow.conftest import ROOT, TINY
+from workflow.plan import Plan, PlanError
+
+METHODS = yaml.safe_load((ROOT / "workflow/methods.yaml").read_text(encoding="utf-8"))
+DEFAULTS = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+
+
+def make_plan(methods=METHODS, tasks=("expression", "pose"), **changes):
+    """A plan of datasets d0, d1, … with one task each and dotted keys changed."""
+    settings = copy.deepcopy(DEFAULTS) | {"experiment": "tiny", "seeds": [0]}
+    settings["datasets"] = {f"d{n}": {"task": task, "source": "image_folder"} for n, task in enumerate(tasks)}
+    settings["training"]["epochs"] = 4
+    for key, value in changes.items():
+        section, name = key.split("__") if "__" in key else (None, key)
+        (settings[section] if section else settings)[name] = value
+    return Plan(settings, methods)
+
+
+def test_alternating_epochs_take_turns_and_mixed_ones_take_all():
+    plan = make_plan(tasks=("a", "b", "c"))
+    assert [plan.trained_datasets("mtl_sa", epoch) for epoch in (1, 2, 3, 4)] == [["d0"], ["d1"], ["d2"], ["d0"]]
+    assert plan.trained_datasets("sfsmr", 2) == ["d0", "d1", "d2"]
+    assert plan.trained_datasets("stl", 2) == ["d1"]
+    with pytest.raises(PlanError, match="epochs of a method begin at 1"):
+        plan.trained_datasets("mtl_sa", 0)
+
+
+def test_an_epoch_makes_labels_for_the_tasks_that_its_datasets_lack():
+    plan = make_plan(tasks=("a", "b", "c"))
+    assert plan.augmentations("mtl_sa", 2) == [("a", "d1"), ("c", "d1")]
+    assert plan.augmentations("stl", 2) == plan.augmentations("all_in_one", 2) == []
+    assert plan.augmentations("lel_ltn", 2) == [], "within its warm-up"
+    assert set(plan.augmentations("lel_ltn", 3)) == {
+        (task, dataset)
+        for task, own in zip("abc", ("d0", "d1", "d2"), strict=True)
+        for dataset in ("d0", "d1", "d2")
+        if dataset != own
+    }
+
+
+def test_a_mixed_method_may_select_too():
+    methods = METHODS | {"mine": {"schedule": "mixed", "selection": ["confidence", "distribution"]}}
+    plan = make_plan(methods)
+    assert plan.augmentations("mine", 3) == [("pose", "d0"), ("expression", "d1")]
+    assert plan.feature_tasks("mine", 3, "d0") == ["expression", "pose"], "labeled domain and unlabeled one"
+
+
+def test_features_are_wanted_of_the_domains_that_are_compared():
+    plan = make_plan(tasks=("a", "b", "c"))
+    assert [plan.feature_tasks("mtl_sa", 1, name) for name in plan.datasets] == [["b", "c"], ["b"], ["c"]]
+    assert [plan.feature_tasks("mtl_wf", 1, name) for name in plan.datasets] == [["b", "c"], [], []]
+    assert plan.feature_tasks("all_in_one", 1, "d0") == []
+
+
+def test_two_datasets_with_one_task_are_one_labeled_domain():
+    plan = make_plan(tasks=("a", "b", "a"))
+    assert plan.tasks == ["a", "b"]
+    assert plan.datasets_of("a") == ["d0", "d2"]
+    assert plan.augmentations("mtl_sa", 2) == [("a", "d1")]
+    assert [plan.feature_tasks("mtl_sa", 2, name) for name in plan.datasets] == [["a"], ["a"], ["a"]]
+
+
+def test_criteria_need_their_tables():
+    plan = make_plan()
+    assert plan.selection_tables("mtl_sa") == ["density", "responsibilities", "transport"]
+    assert plan.selection_tables("only_mmd") == ["responsibilities", "discrepancy"]
+    assert plan.selection_tables("only_density") == ["density"]
+    assert plan.selection_tables("dcn_ap") == ["refinement"]
+    assert plan.selection_tables("constant_05") == plan.selection_tables("all_in_one") == []
+
+
+def test_settings_of_labels_that_have_no_use_are_constant():
+    plan = make_plan(labels__temperature=3, labels__interpolation="threshold", labels__quantile=0.9)
+    assert plan.label_settings("mtl_sa") == {
+        "selection": ["confidence", "density", "distribution"],
+        "distance": "emd",
+        "temperature": 3,
+        "interpolation": "threshold",
+        "quantile": 0.9,
+    }
+    assert plan.label_settings("constant_05")["interpolation"] == "soft"
+    assert plan.label_settings("mtl_wf")["temperature"] == 1
+    assert plan.label_settings("lel_ltn") == {
+        "selection": 0,
+        "distance": "emd",
+        "temperature": 1,
+        "interpolation": "soft",
+        "quantile": 0,
+    }
+
+
+def test_labels_that_an_epoch_does_not_make_are_refused_with_those_that_it_makes():
+    plan = make_plan()
+    plan.check_augmentation("mtl_sa", 1, "pose", "d0")
+    with pytest.raises(PlanError, match=r"Epoch 1 of 'mtl_sa' makes no labels for 'pose' of 'd1'; .*: pose/d0"):
+        plan.check_augmentation("mtl_sa", 1, "pose", "d1")
+
+
+def test_the_first_epoch_starts_from_the_joint_or_the_separate_training():
+    plan = make_plan()
+    assert plan.checkpoint(7, "mtl_sa", 0)["network"] == "results/tiny/seed-7/initial/network.safetensors"
+    assert plan.checkpoint(7, "stl", 0)["card"] == "results/tiny/seed-7/initial_separate/checkpoint.json"
+    assert plan.checkpoint(7, "stl", 12)["card"] == "results/tiny/seed-7/stl/epoch-012/checkpoint.json"
+
+
+def test_logs_lie_as_results_do():
+    layout = make_plan().layout
+    assert layout["augmented"] == "results/tiny/seed-{seed}/{method}/epoch-{epoch}/{task}/{dataset}"
+    assert layout["augmented_logs"] == "logs/tiny/seed-{seed}/{method}/epoch-{epoch}/{task}/{dataset}"
+
+
+@pytest.mark.parametrize(
+    ("kept", "left", "gone_after_4"),
+    [(2, [0, 3, 4], ["002"]), (3, [0, 2, 3, 4], ["001"]), ("all", [0, 1, 2, 3, 4], [])],
+)
+def test_old_optimizer_states_go(kept, left, gone_after_4):
+    plan = make_plan(storage__keep_optimizers=kept)
+    assert [epoch for epoch in range(5) if plan.keeps_optimizer(epoch)] == left
+    assert plan.discarded_optimizers(0, "mtl_sa", 4) == [
+        f"results/tiny/seed-0/mtl_sa/epoch-{epoch}/optimizer.safetensors" for epoch in gone_after_4
+    ]
+    # Over a whole run just those go that are not kept.
+    discarded = [path for epoch in range(1, 5) for path in plan.discarded_optimizers(0, "mtl_sa", epoch)]
+    assert len(discarded) == 5 - len(left)
+
+
+@pytest.mark.parametrize(("kept", "left"), [("all", [0, 1, 2, 3, 4]), ("last", [0, 4]), ({"every": 3}, [0, 3, 4])])
+def test_old_networks_may_go(kept, left):
+    plan = make_plan(storage__keep_networks=kept)
+    assert [epoch for epoch in range(5) if plan.keeps_network(epoch)] == left
+
+
+def test_the_list_of_artifacts_knows_what_may_be_gone_and_who_wrote_it():
+    plan = make_plan(comparison__methods=["mtl_sa", "stl"], comparison__seeds=[0, 1], storage__keep_features=False)
+    artifacts = {artifact.path: artifact for artifact in plan.artifacts()}
+    run = "results/tiny/seed-0/mtl_sa"
+    assert artifacts[f"{run}/epoch-001/pose/d0/density.parquet"].rule == "estimate_density"
+    assert artifacts[f"{run}/epoch-001/features/d1.parquet"].disposable
+    assert artifacts[f"{run}/epoch-001/pose/d0/responsibilities.parquet"].disposable
+    assert not artifacts[f"{run}/epoch-001/pose/d0/weights.parquet"].disposable
+    assert artifacts[f"{run}/epoch-001/optimizer.safetensors"].disposable
+    assert artifacts["results/tiny/seed-0/initial/network.safetensors"].target == "all"
+    assert artifacts["results/tiny/seed-0/initial_separate/network.safetensors"].target == "comparison"
+    assert artifacts["results/tiny/seed-1/mtl_sa/metrics.parquet"].target == "comparison"
+    assert artifacts[f"{run}/network.onnx"].target == "export"
+    assert len(plan.artifacts()) == len(artifacts)
+
+
+def test_audits_are_of_labels_held_back():
+    plan = make_plan()
+    assert plan.audits() == []
+    plan = Plan(DEFAULTS | {"datasets": TINY["datasets"], "experiment": "tiny"}, METHODS)
+    assert plan.audited_tasks("snapshots") == ["pose"]
+    assert plan.audits()[:2] == [
+        "results/tiny/seed-0/mtl_sa/epoch-001/pose/snapshots/audit.parquet",
+        "results/tiny/seed-0/mtl_sa/epoch-002/expression/portraits/audit.parquet",
+    ]

@@ -1,0 +1,115 @@
+"""What Snakemake's own process does before the first job: settings, the check, the servers.
+
+Nothing here imports a library that Snakemake does not bring itself, so that any Snakemake can plan.
+"""
+
+import atexit
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from stages.core.pretrained import is_file
+from stages.core.settings import SettingsError, check_experiment, check_methods, check_settings, check_unique_keys
+
+
+def load_settings(
+    config: Mapping[str, Any], files: Sequence[Path], overrides: Mapping[str, Any], base: Path
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """The experiment's settings and the methods, checked, defaults filled in, paths from the current folder.
+
+    Args:
+        config: what Snakemake made of all config files and `--config`.
+        files: the config files, the last counts most.
+        overrides: what `--config` sets.
+        base: folder of the checkout.
+
+    Raises:
+        SettingsError: a setting is wrong, or the file of pretrained weights does not exist.
+    """
+    source = ", ".join(map(str, files))
+    texts = {file: file.read_text(encoding="utf-8") for file in files}
+    for file, text in texts.items():
+        check_unique_keys(text, str(file))
+    methods = check_settings(
+        _read_yaml(base / "workflow/methods.yaml"),
+        _read_yaml(base / "workflow/schemas/methods.schema.yaml"),
+        "workflow/methods.yaml",
+    )
+    check_methods(methods, "workflow/methods.yaml")
+    settings = check_settings(config, _read_yaml(base / "workflow/schemas/config.schema.yaml"), source)
+    check_experiment(settings, methods, source)
+    contents = {file: yaml.safe_load(text) for file, text in texts.items()}
+
+    def locate(section: dict, *keys: str) -> None:
+        """Let a path start from the config file that sets it, or from here if --config does."""
+        if section[keys[-1]] is not None and not _sets(overrides, keys):
+            setting = [file for file, content in contents.items() if _sets(content, keys)] or list(files)
+            place = setting[-1].parent.resolve() / section[keys[-1]]
+            inside = place.resolve().is_relative_to(Path.cwd())
+            section[keys[-1]] = os.path.relpath(place) if inside else str(place)
+
+    locate(settings, "data_root")
+    locate(settings["storage"], "storage", "image_cache")
+    if is_file(settings["network"]["pretrained"]):
+        locate(settings["network"], "network", "pretrained")
+        path = settings["network"]["pretrained"]
+        # Snakemake takes what was made from a missing file to be up to date.
+        if not Path(path).is_file():
+            raise SettingsError(f"{source}: network.pretrained: '{path}' does not exist; correct it or get the file")
+    return settings, methods
+
+
+def check(settings: Mapping[str, Any], methods: Sequence[Mapping], n_seeds: int, results: str, base: Path) -> bool:
+    """Whether data, settings and disk will do for a run; what will not is said on standard error."""
+    command = [sys.executable, "-m", "stages.check_experiment", "--settings", "-", "--results", results]
+    done = subprocess.run(
+        [*command, "--methods", json.dumps(methods), "--n-seeds", str(n_seeds)],
+        input=json.dumps(settings),
+        text=True,
+        check=False,
+        env=extend_search_path(base),
+    )
+    return done.returncode == 0
+
+
+def start_servers(base: Path) -> None:
+    """Start what jobs on this machine are forked from; see stages/warm_start.py."""
+    # After loading some of its system libraries, macOS lets no process fork.
+    if sys.platform != "linux":
+        return
+    folder = tempfile.mkdtemp(prefix="stages-")
+    if len(folder) > 90:
+        os.rmdir(folder)
+        return
+    for kind in ("network", "statistics"):
+        server = subprocess.Popen(
+            [sys.executable, "-m", "stages.warm_start", folder, kind],
+            stdin=subprocess.PIPE,
+            env=extend_search_path(base),
+        )
+        # A server ends with its standard input, whichever way Snakemake ends.
+        atexit.register(server.communicate)
+    os.environ.update(STAGE_SERVERS=folder)
+
+
+def extend_search_path(base: Path) -> dict[str, str]:
+    """The environment, in which Python also finds the stages."""
+    paths = [str(base), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+
+
+def _read_yaml(path: Path) -> Any:
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def _sets(settings: Any, keys: Sequence[str]) -> bool:
+    for key in keys:
+        settings = settings.get(key) if isinstance(settings, Mapping) else None
+    return settings is not None

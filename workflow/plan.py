@@ -1,0 +1,296 @@
+"""Who needs what: the whole run as plain Python, from checked settings and the rows of methods.
+
+The rules ask it for their inputs and parameters, and `verify` checks a results folder against the list
+of all artifacts that it gives. It speaks of the set of tasks that a dataset has labels for and of the
+datasets that have labels for a task; that each set holds one is the paper's case.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+SPLITS = ("train", "validation", "test")
+HELD_OUT = ("validation", "test")
+CHECKPOINT_FILES = {
+    "network": "network.safetensors",
+    "optimizer": "optimizer.safetensors",
+    "card": "checkpoint.json",
+}
+EXPORT_FILES = ("network.onnx", "export.json", "model_card.md")
+COMPARISON_FILES = ("comparison.parquet", "comparison.csv", "comparison.md", "comparison.svg", "timing.md")
+
+
+class PlanError(ValueError):
+    """Something was asked for that no run makes; the message says what there is instead."""
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A file of a finished run.
+
+    Attributes:
+        path: from the folder that Snakemake runs in.
+        rule: that writes it.
+        target: what it belongs to: `all`, `comparison` or `export`.
+        disposable: whether the run may have deleted it once it was used.
+    """
+
+    path: str
+    rule: str
+    target: str = "all"
+    disposable: bool = False
+
+
+class Plan:
+    """What a run of an experiment consists of.
+
+    Args:
+        settings: checked, defaults filled in.
+        methods: rows of workflow/methods.yaml by name.
+    """
+
+    def __init__(self, settings: Mapping[str, Any], methods: Mapping[str, Mapping[str, Any]]) -> None:
+        self.settings = settings
+        self.methods = methods
+        self.datasets = list(settings["datasets"])
+        self.tasks = list(dict.fromkeys(task for dataset in self.datasets for task in self.tasks_of(dataset)))
+        self.last_epoch = settings["training"]["epochs"]
+        self.compared_methods = settings["comparison"]["methods"] or list(methods)
+        self.compared_seeds = settings["comparison"]["seeds"]
+        self.own_runs = [(method, seed) for seed in settings["seeds"] for method in settings["methods"]]
+
+    # --- where things lie -------------------------------------------------------------------------
+
+    @property
+    def layout(self) -> dict[str, str]:
+        """Folders of artifacts with wildcards by name; those of their logs are called `<name>_logs`."""
+        results = f"results/{self.settings['experiment']}"
+        folders = {
+            "results": results,
+            "data": f"{results}/data/{{dataset}}",
+            "seed": f"{results}/seed-{{seed}}",
+            "initial": f"{results}/seed-{{seed}}/{{initial}}",
+            "run": f"{results}/seed-{{seed}}/{{method}}",
+            "epoch": f"{results}/seed-{{seed}}/{{method}}/epoch-{{epoch}}",
+            "augmented": f"{results}/seed-{{seed}}/{{method}}/epoch-{{epoch}}/{{task}}/{{dataset}}",
+        }
+        logs = {f"{name}_logs": path.replace("results/", "logs/", 1) for name, path in folders.items()}
+        return folders | logs
+
+    def locate(self, folder: str, **wildcards: Any) -> str:
+        """A folder of the layout for given wildcards; epochs may be numbers, 0 is joint training."""
+        if isinstance(epoch := wildcards.get("epoch"), int):
+            if epoch == 0 and folder == "epoch":
+                return self.locate("initial", initial=self.initial(wildcards["method"]), **wildcards)
+            wildcards["epoch"] = f"{epoch:03d}"
+        return self.layout[folder].format(**wildcards)
+
+    def checkpoint(self, seed: Any, method: str, epoch: int) -> dict[str, str]:
+        """The files of the checkpoint after an epoch."""
+        folder = self.locate("epoch", seed=seed, method=method, epoch=epoch)
+        return {name: f"{folder}/{file}" for name, file in CHECKPOINT_FILES.items()}
+
+    # --- who has labels for what ------------------------------------------------------------------
+
+    def tasks_of(self, dataset: str) -> list[str]:
+        """The tasks that a dataset has labels for."""
+        return [self.settings["datasets"][dataset]["task"]]
+
+    def datasets_of(self, task: str) -> list[str]:
+        """The datasets that have labels for a task."""
+        return [dataset for dataset in self.datasets if task in self.tasks_of(dataset)]
+
+    def tasks_without(self, dataset: str) -> list[str]:
+        """The tasks that a dataset lacks labels for."""
+        return [task for task in self.tasks if task not in self.tasks_of(dataset)]
+
+    def audited_tasks(self, dataset: str) -> list[str]:
+        """The tasks for which a dataset holds back labels that are known; they need not be trained anywhere."""
+        settings = self.settings["datasets"][dataset]
+        if settings["source"] == "synthetic_faces":
+            return [task for task in ("expression", "pose") if task not in self.tasks_of(dataset)]
+        return list(settings.get("columns", {}).get("audit", {}))
+
+    # --- one epoch --------------------------------------------------------------------------------
+
+    def schedule(self, method: str) -> str:
+        """alternating, mixed or single."""
+        return self.methods[method]["schedule"]
+
+    def initial(self, method: str) -> str:
+        """What a method's first epoch starts from: joint training, or one network per task."""
+        return "initial_separate" if self.schedule(method) == "single" else "initial"
+
+    def trained_datasets(self, method: str, epoch: int) -> list[str]:
+        """The datasets that an epoch trains on: all where batches are mixed, else number (t - 1) mod K."""
+        if epoch < 1:
+            raise PlanError(f"epoch {epoch} trains on every dataset; epochs of a method begin at 1")
+        if self.schedule(method) == "mixed":
+            return self.datasets
+        return [self.datasets[(epoch - 1) % len(self.datasets)]]
+
+    def augmentations(self, method: str, epoch: int) -> list[tuple[str, str]]:
+        """Task and dataset of every label table that an epoch trains on."""
+        row = self.methods[method]
+        transferred = "label_transfer" in row and epoch > row["label_transfer"]["warmup"]
+        if not transferred and "selection" not in row:
+            return []
+        return [
+            (task, dataset) for dataset in self.trained_datasets(method, epoch) for task in self.tasks_without(dataset)
+        ]
+
+    def check_augmentation(self, method: str, epoch: int, task: str, dataset: str) -> None:
+        """Raise a PlanError where an epoch makes no labels of a task for a dataset."""
+        made = self.augmentations(method, epoch)
+        if (task, dataset) not in made:
+            listed = ", ".join(f"{task}/{dataset}" for task, dataset in made) or "none"
+            raise PlanError(
+                f"Epoch {epoch} of '{method}' makes no labels for '{task}' of '{dataset}'; "
+                f"those that it makes: {listed}"
+            )
+
+    def feature_tasks(self, method: str, epoch: int, dataset: str) -> list[str]:
+        """The tasks whose features an epoch needs of a dataset: as the unlabeled domain, and as a labeled one."""
+        made = self.augmentations(method, epoch)
+        compared = "responsibilities" in self.selection_tables(method)
+        wanted = {
+            task for task, trained in made if dataset == trained or (compared and dataset in self.datasets_of(task))
+        }
+        return [task for task in self.tasks if task in wanted]
+
+    def selection_tables(self, method: str) -> list[str]:
+        """The tables that the weights of a method are computed from, beside the features."""
+        row = self.methods[method]
+        criteria = row["selection"] if isinstance(row.get("selection"), list) else []
+        tables = []
+        if "refinement" in row:
+            tables.append("refinement")
+        if "density" in criteria:
+            tables.append("density")
+        if "distribution" in criteria:
+            tables += ["responsibilities", "discrepancy" if row.get("distance") == "mmd" else "transport"]
+        return tables
+
+    def label_settings(self, method: str) -> dict[str, Any]:
+        """How a method makes its labels; what has no use is constant, so that changing it redoes nothing."""
+        row, labels = self.methods[method], self.settings["labels"]
+        if "label_transfer" in row:
+            # What the label transfer networks say is taken as it is.
+            return {"selection": 0, "distance": "emd", "temperature": 1, "interpolation": "soft", "quantile": 0}
+        selection = row["selection"]
+        interpolation = row.get("interpolation", labels["interpolation"]) if isinstance(selection, list) else "soft"
+        return {
+            "selection": selection,
+            "distance": row.get("distance", "emd"),
+            "temperature": row.get("temperature", labels["temperature"]),
+            "interpolation": interpolation,
+            "quantile": row.get("quantile", labels["quantile"]) if interpolation == "threshold" else 0,
+        }
+
+    def label_source(self, method: str) -> str:
+        """Who gives the soft labels: the classifiers or the label transfer networks."""
+        return "transfer" if "label_transfer" in self.methods[method] else "classifier"
+
+    # --- all of it --------------------------------------------------------------------------------
+
+    def keeps_optimizer(self, epoch: int) -> bool:
+        """Whether Adam's state after an epoch stays once a run is finished."""
+        kept = self.settings["storage"]["keep_optimizers"]
+        return epoch == 0 or kept == "all" or epoch > self.last_epoch - kept
+
+    def discarded_optimizers(self, seed: Any, method: str, epoch: int) -> list[str]:
+        """The optimizer states that nothing needs any more once an epoch is trained."""
+        kept = self.settings["storage"]["keep_optimizers"]
+        old = epoch - kept if kept != "all" else 0
+        return [self.checkpoint(seed, method, old)["optimizer"]] if old >= 1 else []
+
+    def keeps_network(self, epoch: int) -> bool:
+        """Whether the network of an epoch stays once a run is finished, chosen or not."""
+        kept = self.settings["storage"]["keep_networks"]
+        if kept == "all" or epoch in (0, self.last_epoch):
+            return True
+        return kept != "last" and epoch % kept["every"] == 0
+
+    def audits(self) -> list[str]:
+        """The audits of the experiment: of all epochs and tasks for which labels were held back."""
+        return [artifact.path for artifact in self.artifacts() if artifact.rule == "audit_weights"]
+
+    def runs(self) -> dict[tuple[str, int], str]:
+        """All method and seed pairs of the experiment, with the target that asks for them first."""
+        compared = {(method, seed): "comparison" for method in self.compared_methods for seed in self.compared_seeds}
+        return compared | dict.fromkeys(self.own_runs, "all")
+
+    def artifacts(self) -> list[Artifact]:
+        """Everything that the experiment leaves when it is finished, compared and exported."""
+        runs = self.runs()
+        listed = dict(self._list_shared(runs))
+        for (method, seed), target in runs.items():
+            for artifact in self._list_run(method, seed, target):
+                listed.setdefault(artifact.path, artifact)
+        for (method, seed), target in runs.items():
+            if target == "all":
+                folder = self.locate("run", seed=seed, method=method)
+                rules = ("export_network", "export_network", "write_model_card")
+                for file, rule in zip(EXPORT_FILES, rules, strict=True):
+                    listed[f"{folder}/{file}"] = Artifact(f"{folder}/{file}", rule, "export")
+        for file in COMPARISON_FILES:
+            path = f"{self.layout['results']}/{file}"
+            listed[path] = Artifact(path, "sum_benchmarks" if file == "timing.md" else "compare_methods", "comparison")
+        return list(listed.values())
+
+    def _list_shared(self, runs: Mapping[tuple[str, int], str]) -> Iterator[tuple[str, Artifact]]:
+        def give(path: str, rule: str, target: str = "all") -> tuple[str, Artifact]:
+            return path, Artifact(path, rule, target)
+
+        for dataset in self.datasets:
+            folder = self.locate("data", dataset=dataset)
+            for split in SPLITS:
+                yield give(f"{folder}/{split}.parquet", "prepare_images")
+                yield give(f"{folder}/{split}.npy", "prepare_images")
+                if self.audited_tasks(dataset):
+                    yield give(f"{folder}/audit/{split}.parquet", "prepare_audit")
+        # Those of the experiment itself last: what it shares with the comparison belongs to it.
+        for (method, seed), target in sorted(runs.items(), key=lambda run: run[1] == "all"):
+            for path in self.checkpoint(seed, method, 0).values():
+                yield give(path, "initialize_network", target)
+            yield give(
+                f"{self.locate('epoch', seed=seed, method=method, epoch=0)}/metrics.json", "evaluate_network", target
+            )
+
+    def _list_run(self, method: str, seed: int, target: str) -> Iterator[Artifact]:
+        used = not self.settings["storage"]["keep_features"]
+        for epoch in range(1, self.last_epoch + 1):
+            folder = self.locate("epoch", seed=seed, method=method, epoch=epoch)
+            for dataset in self.datasets:
+                if self.feature_tasks(method, epoch, dataset):
+                    yield Artifact(f"{folder}/features/{dataset}.parquet", "extract_features", target, used)
+            for task, dataset in self.augmentations(method, epoch):
+                place = f"{folder}/{task}/{dataset}"
+                for path, rule in self._list_tables(method):
+                    yield Artifact(f"{place}/{path}", rule, target, used and path == "responsibilities.parquet")
+                if target == "all" and task in self.audited_tasks(dataset):
+                    yield Artifact(f"{place}/audit.parquet", "audit_weights", target)
+            files = self.checkpoint(seed, method, epoch)
+            yield Artifact(files["network"], "train_epoch", target, not self.keeps_network(epoch))
+            yield Artifact(files["optimizer"], "train_epoch", target, not self.keeps_optimizer(epoch))
+            yield Artifact(files["card"], "train_epoch", target)
+            yield Artifact(f"{folder}/metrics.json", "evaluate_network", target)
+        folder = self.locate("run", seed=seed, method=method)
+        for file in ("metrics.parquet", "network.safetensors"):
+            yield Artifact(f"{folder}/{file}", "collect_metrics", target)
+
+    def _list_tables(self, method: str) -> Iterator[tuple[str, str]]:
+        """Name and rule of the tables in the folder of one augmentation."""
+        writers = {
+            "refinement": "refine_labels",
+            "density": "estimate_density",
+            "responsibilities": "fit_mixture",
+            "transport": "weigh_distribution",
+            "discrepancy": "measure_discrepancy",
+        }
+        for name in self.selection_tables(method):
+            yield f"{name}.parquet", writers[name]
+            if name == "responsibilities":
+                yield from ((f"mixture/{domain}.parquet", "fit_mixture") for domain in ("unlabeled", "labeled"))
+        yield "weights.parquet", "materialize_labels"
+        yield "labels.parquet", "materialize_labels"

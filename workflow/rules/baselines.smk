@@ -1,0 +1,55 @@
+# What the methods that MTL-SA is compared with put in the place of a step of the epoch.
+
+
+# MMD² in the place of the earth mover's distance: only w^g (MMD).
+rule measure_discrepancy:
+    input:
+        unlabeled=UNLABELED,
+        labeled=LABELED,
+        responsibilities="<augmented>/responsibilities.parquet",
+    output:
+        "<augmented>/discrepancy.parquet",
+    log:
+        "<augmented_logs>/measure_discrepancy.log",
+    benchmark:
+        "<augmented_logs>/measure_discrepancy.benchmark.tsv"
+    threads: config["compute"]["threads"]
+    params:
+        code=identify("measure_discrepancy"),
+        decay=config["transport"]["decay"],
+        n_threads=config["compute"]["threads"],
+    shell:
+        "python -m stages.measure_discrepancy"
+        " --task {wildcards.task}"
+        " --unlabeled {input.unlabeled}"
+        " --labeled {input.labeled}"
+        " --responsibilities {input.responsibilities}"
+        " --decay {params.decay}"
+        " --seed {wildcards.seed}"
+        " --epoch {wildcards.epoch}"
+        " --threads {params.n_threads}"
+        " --output {output}" + TEE
+
+
+# Pseudo labels refined by a Markov random field: DCN-AP.
+rule refine_labels:
+    input:
+        features=UNLABELED,
+    output:
+        "<augmented>/refinement.parquet",
+    log:
+        "<augmented_logs>/refine_labels.log",
+    benchmark:
+        "<augmented_logs>/refine_labels.benchmark.tsv"
+    threads: ALL_CORES
+    params:
+        code=identify("refine_labels"),
+        refinement=lambda wildcards: METHODS[wildcards.method]["refinement"],
+    shell:
+        "python -m stages.refine_labels"
+        " --task {wildcards.task}"
+        " --features {input.features}"
+        " --strength {params.refinement[strength]}"
+        " --neighbors {params.refinement[neighbors]}"
+        " --threads {threads}"
+        " --output {output}" + TEE

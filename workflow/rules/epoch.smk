@@ -1,0 +1,324 @@
+# One epoch, in the order of Algorithm 1: what the network of the epoch before says of the images, how
+# far that can be trusted, the labels made from it, training on them. Epoch 0 is joint training.
+
+# Params of every stage that runs a network, and the options that hand them over.
+NETWORK = {
+    "device_kind": find_device(config["compute"]["device"], os.environ),
+    "device": untracked(config["compute"]["device"]),
+    "n_threads": config["compute"]["threads"],
+}
+NETWORK_OPTIONS = " --device {params.device} --threads {params.n_threads}"
+TRAINING = {
+    **NETWORK,
+    # Snakemake compares inputs without regard to their order.
+    "order": PLAN.datasets,
+    "batch_size": config["training"]["batch_size"],
+    "learning_rate": config["training"]["learning_rate"],
+    "augmentation": config["training"]["augmentation"],
+    "loader_workers": untracked(config["training"]["loader_workers"]),
+}
+TRAINING_OPTIONS = (
+    " --seed {wildcards.seed}"
+    " --batch-size {params.batch_size}"
+    " --learning-rate {params.learning_rate}"
+    " --loader-workers {params.loader_workers}"
+    " --horizontal-flip {params.augmentation[horizontal_flip]}"
+    " --shift {params.augmentation[shift]}"
+    " --brightness {params.augmentation[brightness]}"
+    " --contrast {params.augmentation[contrast]}"
+    " --output-network {output.network}"
+    " --output-optimizer {output.optimizer}"
+    " --output-card {output.card}"
+) + NETWORK_OPTIONS
+
+
+def previous_checkpoint(wildcards):
+    """The checkpoint that an epoch starts from."""
+    return PLAN.checkpoint(wildcards.seed, wildcards.method, int(wildcards.epoch) - 1)
+
+
+def pretrained_digest():
+    """Of the content of a local file of pretrained weights."""
+    name = config["network"]["pretrained"]
+    return digest_contents([Path(name)], CONTENTS) if is_file(name) else name
+
+
+# Line 1 of Algorithm 1: once per seed for all methods but single-task learning.
+rule initialize_network:
+    input:
+        **prepared(PLAN.datasets, "train"),
+    output:
+        **{name: f"<initial>/{file}" for name, file in CHECKPOINT_FILES.items()},
+    log:
+        "<initial_logs>/initialize_network.log",
+    benchmark:
+        "<initial_logs>/initialize_network.benchmark.tsv"
+    threads: config["compute"]["threads"]
+    params:
+        **TRAINING,
+        code=identify("initialize_network"),
+        backbone=config["network"]["backbone"],
+        pretrained=untracked(config["network"]["pretrained"] or "none"),
+        pretrained_digest=pretrained_digest(),
+        head_features=config["network"]["head_features"],
+        cross_stitch_identity=config["network"]["cross_stitch_identity"],
+        mean=config["images"]["mean"] or [],
+        std=config["images"]["std"] or [],
+        fit=config["images"]["fit"],
+        separate=lambda wildcards: wildcards.initial == "initial_separate",
+        passes=config["training"]["initial_epochs"],
+    shell:
+        "python -m stages.initialize_network"
+        " --tables {input.tables}"
+        " --images {input.images}"
+        " --backbone {params.backbone}"
+        " --pretrained {params.pretrained:q}"
+        " --head-features {params.head_features}"
+        " --cross-stitch-identity {params.cross_stitch_identity}"
+        " --mean {params.mean}"
+        " --std {params.std}"
+        " --fit {params.fit}"
+        " --separate {params.separate}"
+        " --passes {params.passes}" + TRAINING_OPTIONS + TEE
+
+
+# Features and soft labels (section 4.1), of every dataset that the epoch makes labels for or from.
+rule extract_features:
+    input:
+        unpack(lambda wildcards: {"network": previous_checkpoint(wildcards)["network"]}),
+        table="<data>/train.parquet",
+        images="<data>/train.npy",
+    output:
+        disposable("<epoch>/features/{dataset}.parquet"),
+    log:
+        "<epoch_logs>/extract_features.{dataset}.log",
+    benchmark:
+        "<epoch_logs>/extract_features.{dataset}.benchmark.tsv"
+    threads: config["compute"]["threads"]
+    params:
+        **NETWORK,
+        code=identify("extract_features"),
+        tasks=lambda wildcards: ",".join(PLAN.feature_tasks(wildcards.method, int(wildcards.epoch), wildcards.dataset)),
+        normalize=config["features"]["normalize"],
+        label_source=lambda wildcards: PLAN.label_source(wildcards.method),
+        batch_size=config["features"]["batch_size"],
+    shell:
+        "python -m stages.extract_features"
+        " --network {input.network}"
+        " --tables {input.table}"
+        " --images {input.images}"
+        " --tasks {params.tasks}"
+        " --normalize {params.normalize}"
+        " --label-source {params.label_source}"
+        " --batch-size {params.batch_size}"
+        " --outputs {output}" + NETWORK_OPTIONS + TEE
+
+
+# w^d (supplementary G): how densely a sample lies among those with its pseudo label.
+rule estimate_density:
+    input:
+        features=UNLABELED,
+    output:
+        "<augmented>/density.parquet",
+    log:
+        "<augmented_logs>/estimate_density.log",
+    benchmark:
+        "<augmented_logs>/estimate_density.benchmark.tsv"
+    threads: DENSITY_CORES
+    params:
+        code=identify("estimate_density"),
+        cutoff_quantile=config["density"]["cutoff_quantile"],
+        device=untracked("cpu" if config["compute"]["device"] == "cpu" else "auto"),
+    shell:
+        "python -m stages.estimate_density"
+        " --features {input.features}"
+        " --task {wildcards.task}"
+        " --cutoff-quantile {params.cutoff_quantile}"
+        " --seed {wildcards.seed}"
+        " --device {params.device}"
+        " --threads {threads}"
+        " --output {output}" + TEE
+
+
+# The clusters of both domains (section 4.1.2).
+rule fit_mixture:
+    input:
+        unlabeled=UNLABELED,
+        labeled=LABELED,
+    output:
+        unlabeled="<augmented>/mixture/unlabeled.parquet",
+        labeled="<augmented>/mixture/labeled.parquet",
+        responsibilities=disposable("<augmented>/responsibilities.parquet"),
+    log:
+        "<augmented_logs>/fit_mixture.log",
+    benchmark:
+        "<augmented_logs>/fit_mixture.benchmark.tsv"
+    threads: config["compute"]["threads"]
+    params:
+        code=identify("fit_mixture"),
+        components=config["mixture"]["components"],
+        covariance=config["mixture"]["covariance"],
+        max_iterations=config["mixture"]["max_iterations"],
+        tolerance=config["mixture"]["tolerance"],
+        n_threads=config["compute"]["threads"],
+    shell:
+        "python -m stages.fit_mixture"
+        " --task {wildcards.task}"
+        " --unlabeled {input.unlabeled}"
+        " --labeled {input.labeled}"
+        " --components {params.components}"
+        " --covariance {params.covariance}"
+        " --max-iterations {params.max_iterations}"
+        " --tolerance {params.tolerance}"
+        " --seed {wildcards.seed}"
+        " --epoch {wildcards.epoch}"
+        " --threads {params.n_threads}"
+        " --output-unlabeled {output.unlabeled}"
+        " --output-labeled {output.labeled}"
+        " --output-responsibilities {output.responsibilities}" + TEE
+
+
+# w^g (equation 7, supplementary H): how far each cluster is from the labeled domain.
+rule weigh_distribution:
+    input:
+        unlabeled="<augmented>/mixture/unlabeled.parquet",
+        labeled="<augmented>/mixture/labeled.parquet",
+    output:
+        "<augmented>/transport.parquet",
+    log:
+        "<augmented_logs>/weigh_distribution.log",
+    benchmark:
+        "<augmented_logs>/weigh_distribution.benchmark.tsv"
+    threads: 1
+    params:
+        code=identify("weigh_distribution"),
+        ground_distance=config["transport"]["ground_distance"],
+        decay=config["transport"]["decay"],
+    shell:
+        "python -m stages.weigh_distribution"
+        " --unlabeled {input.unlabeled}"
+        " --labeled {input.labeled}"
+        " --ground-distance {params.ground_distance}"
+        " --decay {params.decay}"
+        " --output {output}" + TEE
+
+
+def selection_tables(wildcards):
+    """The tables that the weights of a method are computed from, beside the features."""
+    folder = PLAN.locate("augmented", **wildcards)
+    return {name: f"{folder}/{name}.parquet" for name in PLAN.selection_tables(wildcards.method)}
+
+
+# w = w^c w^d w^g over its maximum, and the labels that the epoch trains on (sections 4.1 and 4.2).
+rule materialize_labels:
+    input:
+        unpack(selection_tables),
+        features=UNLABELED,
+    output:
+        weights="<augmented>/weights.parquet",
+        labels="<augmented>/labels.parquet",
+    log:
+        "<augmented_logs>/materialize_labels.log",
+    benchmark:
+        "<augmented_logs>/materialize_labels.benchmark.tsv"
+    threads: 1
+    params:
+        code=identify("materialize_labels"),
+        tables=lambda wildcards, input: [f"--{name} {input[name]}" for name in PLAN.selection_tables(wildcards.method)],
+        labels=lambda wildcards: PLAN.label_settings(wildcards.method),
+        selection=lambda wildcards: json.dumps(PLAN.label_settings(wildcards.method)["selection"]),
+    shell:
+        "python -m stages.materialize_labels"
+        " --task {wildcards.task}"
+        " --features {input.features}"
+        " {params.tables}"
+        " --selection {params.selection:q}"
+        " --distance {params.labels[distance]}"
+        " --temperature {params.labels[temperature]}"
+        " --interpolation {params.labels[interpolation]}"
+        " --quantile {params.labels[quantile]}"
+        " --output-weights {output.weights}"
+        " --output-labels {output.labels}" + TEE
+
+
+def epoch_labels(wildcards):
+    """Task and path of the labels that an epoch trains on."""
+    made = PLAN.augmentations(wildcards.method, int(wildcards.epoch))
+    return [
+        (task, f"{PLAN.locate('augmented', task=task, dataset=dataset, **wildcards)}/labels.parquet")
+        for task, dataset in made
+    ]
+
+
+def regularization(wildcards):
+    """What a method adds to the loss."""
+    nothing = {"laplacian": 0, "l21": 0, "joint_nuclear": 0, "task_nuclear": 0, "neighbors": 5}
+    return nothing | METHODS[wildcards.method].get("regularization", {})
+
+
+# Equations 5 and 9.
+rule train_epoch:
+    input:
+        unpack(previous_checkpoint),
+        unpack(lambda wildcards: prepared(PLAN.trained_datasets(wildcards.method, int(wildcards.epoch)), "train")),
+        labels=lambda wildcards: [path for _, path in epoch_labels(wildcards)],
+    output:
+        **{name: f"<epoch>/{file}" for name, file in CHECKPOINT_FILES.items()},
+    log:
+        "<epoch_logs>/train_epoch.log",
+    benchmark:
+        "<epoch_logs>/train_epoch.benchmark.tsv"
+    threads: config["compute"]["threads"]
+    params:
+        **TRAINING,
+        code=identify("train_epoch"),
+        schedule=lambda wildcards: PLAN.schedule(wildcards.method),
+        labels=lambda wildcards: [f"{task}={path}" for task, path in epoch_labels(wildcards)],
+        label_transfer=lambda wildcards: "label_transfer" in METHODS[wildcards.method],
+        regularization=regularization,
+        discarded=untracked(
+            lambda wildcards: PLAN.discarded_optimizers(wildcards.seed, wildcards.method, int(wildcards.epoch))
+        ),
+    shell:
+        "python -m stages.train_epoch"
+        " --schedule {params.schedule}"
+        " --tables {input.tables}"
+        " --images {input.images}"
+        " --network {input.network}"
+        " --optimizer {input.optimizer}"
+        " --labels {params.labels}"
+        " --label-transfer {params.label_transfer}"
+        " --laplacian {params.regularization[laplacian]}"
+        " --l21 {params.regularization[l21]}"
+        " --joint-nuclear {params.regularization[joint_nuclear]}"
+        " --task-nuclear {params.regularization[task_nuclear]}"
+        " --neighbors {params.regularization[neighbors]}"
+        " --epoch {wildcards.epoch}"
+        " --discard {params.discarded}" + TRAINING_OPTIONS + TEE
+
+
+rule evaluate_network:
+    input:
+        **prepared(PLAN.datasets, *HELD_OUT),
+        network="<seed>/{checkpoint}/network.safetensors",
+        card="<seed>/{checkpoint}/checkpoint.json",
+    output:
+        "<seed>/{checkpoint}/metrics.json",
+    log:
+        "<seed_logs>/{checkpoint}/evaluate_network.log",
+    benchmark:
+        "<seed_logs>/{checkpoint}/evaluate_network.benchmark.tsv"
+    threads: config["compute"]["threads"]
+    params:
+        **NETWORK,
+        code=identify("evaluate_network"),
+        order=PLAN.datasets,
+        batch_size=config["features"]["batch_size"],
+    shell:
+        "python -m stages.evaluate_network"
+        " --network {input.network}"
+        " --card {input.card}"
+        " --tables {input.tables}"
+        " --images {input.images}"
+        " --batch-size {params.batch_size}"
+        " --output {output}" + NETWORK_OPTIONS + TEE
