@@ -29,6 +29,7 @@ LIBRARIES = {
     "torchvision": ("torchvision",),
 }
 """The libraries that decide results: the distributions that may bring each, by the name of its import."""
+MESSAGE_MODULES = {"stages.core.suggestions"}
 MESSAGE_CALLS = {"print", "warning", "info", "error"}
 MESSAGE_OPTIONS = {"help", "metavar", "description"}
 
@@ -128,6 +129,8 @@ class Code:
                     yield target[0]
 
     def _load(self, name: str) -> Module | None:
+        if name in MESSAGE_MODULES:
+            return None
         if name not in self._modules:
             path = self._base / f"{name.replace('.', '/')}.py"
             known = self._cache.find(path) if self._cache else None
