@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -236,6 +237,45 @@ def find_version(library: str) -> str | None:
         with contextlib.suppress(PackageNotFoundError):
             return f"{distribution} {version(distribution)}"
     return None
+
+
+class Libraries:
+    """The versions of libraries that an experiment's results count as made with.
+
+    Those of its first run, until `compute.redo_on_upgrade` takes the installed ones: nobody wants days
+    of training redone for a patch release. Every artifact records those that it was really made with.
+
+    Args:
+        path: of the plan that the last run has left.
+        redo: whether the installed versions count.
+    """
+
+    def __init__(self, path: str, *, redo: bool) -> None:
+        self.path = Path(path)
+        self.installed = {name: found for name in LIBRARIES if (found := find_version(name))}
+        try:
+            recorded = json.loads(self.path.read_text(encoding="utf-8"))["libraries"]
+        except (OSError, ValueError, KeyError, TypeError):
+            recorded = {}
+        self.counted = self.installed | ({} if redo else recorded)
+
+    def pick(self, used: Mapping[str, str]) -> list[str]:
+        """The versions that count of the libraries in use."""
+        return [self.counted[name] for name in used]
+
+    def say_what_differs(self) -> None:
+        """Tell people in one line what was made with other versions."""
+        differing = [
+            f"{version} (now {self.installed.get(name, 'missing')})"
+            for name, version in self.counted.items()
+            if version != self.installed.get(name)
+        ]
+        if differing:
+            print(
+                f"{self.path.parent}: begun with {', '.join(differing)}; what is there stays, "
+                "compute.redo_on_upgrade: true makes it anew",
+                file=sys.stderr,
+            )
 
 
 class FileCache:

@@ -6,10 +6,12 @@ Nothing here imports a library that Snakemake does not bring itself, so that any
 import atexit
 import json
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,9 @@ import yaml
 
 from stages.core.pretrained import is_file
 from stages.core.settings import SettingsError, check_experiment, check_methods, check_settings, check_unique_keys
+from stages.storage.files import replace_when_complete
+from workflow.identity import Libraries
+from workflow.plan import Plan
 
 
 def load_settings(
@@ -77,6 +82,24 @@ def check(settings: Mapping[str, Any], methods: Sequence[Mapping], n_seeds: int,
         env=extend_search_path(base),
     )
     return done.returncode == 0
+
+
+def write_plan(libraries: Libraries, plan: Plan, workflow: Any, base: Path) -> None:
+    """Leave beside the results what a finished run holds and the command that makes it, for `verify`."""
+    settings = workflow.config_settings
+    snakefile = [] if base == Path.cwd() else ["--snakefile", os.path.relpath(base / "Snakefile")]
+    files = [os.path.relpath(file) for file in settings.configfiles]
+    changes = [f"{key}={json.dumps(value)}" for key, value in settings.config.items()]
+    command = ["snakemake", *snakefile, "--cores", "all"]
+    command += ["--configfile", *files] if files else []
+    command += ["--config", *changes] if changes else []
+    content = {
+        "command": shlex.join(command),
+        "libraries": libraries.counted,
+        "artifacts": [[*astuple(artifact), artifact.job] for artifact in plan.artifacts()],
+    }
+    with replace_when_complete(libraries.path) as path_temporary:
+        path_temporary.write_text(json.dumps(content, indent=0), encoding="utf-8")
 
 
 def start_servers(base: Path) -> None:

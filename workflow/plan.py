@@ -40,6 +40,12 @@ class Artifact:
     target: str = "all"
     disposable: bool = False
 
+    @property
+    def job(self) -> str:
+        """Rule and folder, which the artifacts of one job have in common."""
+        place = self.path if self.rule == "extract_features" else self.path.rpartition("/")[0]
+        return f"{self.rule} {place.removesuffix('/mixture')}"
+
 
 class Plan:
     """What a run of an experiment consists of.

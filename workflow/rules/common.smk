@@ -13,8 +13,8 @@ sys.path.insert(0, str(BASE))
 from stages.core.pretrained import is_file
 from stages.core.settings import SettingsError
 from stages.sources.registry import list_label_files
-from workflow.identity import Code, FileCache, digest_contents, find_device
-from workflow.launch import check, load_settings, start_servers
+from workflow.identity import Code, FileCache, Libraries, digest_contents, find_device
+from workflow.launch import check, load_settings, start_servers, write_plan
 from workflow.plan import CHECKPOINT_FILES, HELD_OUT, SPLITS, Plan, PlanError
 
 # Each epoch waits for the one before it, and Snakemake follows such a chain by recursion.
@@ -32,6 +32,9 @@ SEEDS = config["seeds"]
 # Both may be lost at any time.
 CODE = Code(BASE, Path(".snakemake/code.json"))
 CONTENTS = FileCache(Path(".snakemake/contents.json"))
+LIBRARIES = Libraries(f"{PLAN.layout['results']}/plan.json", redo=config["compute"]["redo_on_upgrade"])
+if workflow.is_main_process:
+    LIBRARIES.say_what_differs()
 
 
 NAMES = {
@@ -74,7 +77,7 @@ DENSITY_CORES = max(1, ALL_CORES - config["compute"]["threads"])
 
 def identify(stage, *entries):
     """What identifies the code behind a result, so that an edit reruns just the jobs that use it."""
-    return CODE.digest(stage, *entries)
+    return [CODE.digest(stage, *entries), *LIBRARIES.pick(CODE.libraries(stage, *entries))]
 
 
 def untracked(value):
@@ -119,5 +122,6 @@ def begin_run():
         names, seeds = PLAN.compared_methods, PLAN.compared_seeds
     if not check(config, [METHODS[name] for name in names], len(seeds), PLAN.layout["results"], BASE):
         raise WorkflowError("The experiment cannot run; the line above says why. Nothing was written.")
+    write_plan(LIBRARIES, PLAN, workflow, BASE)
     if config["compute"]["warm_start"] and workflow.local_exec:
         start_servers(BASE)
