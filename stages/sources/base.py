@@ -19,6 +19,8 @@ SPLITS = ("train", "validation", "test")
 VALIDATION_SHARE = 0.1
 """Of the training samples, where neither the source nor its settings say otherwise."""
 EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+"""What the extensions stand for, by Pillow's names; its JPEG is also the MPO that cameras write."""
 
 
 @dataclass(frozen=True)
@@ -62,15 +64,21 @@ class FileLoader:
     folder: Path
 
     def __call__(self, sample: Sample, size: int) -> Image.Image:
-        """Open one image; its pixels are read later.
+        """Open one image; see `open_image`."""
+        return open_image(self.folder / sample.path)
 
-        Raises:
-            OSError: there is no such file, or it is no regular one, from which reading might never end.
-        """
-        path = self.folder / sample.path
-        if path.exists() and not path.is_file():
-            raise OSError(errno.EINVAL, "no regular file")
-        return Image.open(path)
+
+def open_image(path: Path) -> Image.Image:
+    """Open an image of one of `FORMATS`; its pixels are read later.
+
+    Pillow goes by content, not by name: left to itself it would hand PostScript called face.png to Ghostscript.
+
+    Raises:
+        OSError: there is no such file, it is no regular one, from which reading might never end, or no such image.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "no regular file")
+    return Image.open(path, formats=FORMATS)
 
 
 def walk_images(folder: Path) -> Iterator[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from stages.sources.base import Sample
+from stages.sources.base import Sample, open_image
 
 Box = tuple[float, float, float, float]
 """Left, top, right and bottom edge in pixels, from the upper left corner of the stored image."""
@@ -58,7 +58,7 @@ class CropLoader:
         """
         left, top, right, bottom = sample.box
         aside, above = self.margin * (right - left), self.margin * (bottom - top)
-        with Image.open(self.folder / sample.file) as image:
+        with open_image(self.folder / sample.file) as image:
             if left >= image.width or top >= image.height:
                 outside = _describe_outside(sample.box, f" of {image.width} x {image.height} pixels")
                 raise ValueError(f"{sample.place}: {outside}")

@@ -9,6 +9,7 @@ from PIL import Image
 
 from stages.core.contracts import MANIFEST
 from stages.prepare_images import main
+from stages.sources.base import EXTENSIONS
 from stages.storage.files import digest_file
 from stages.storage.tables import read_table
 
@@ -203,6 +204,32 @@ def test_bomb_limit_is_inclusive(folder):
     Image.new("L", (100, 50), 99).save(folder / "images/train/b/3.png")
     images = read_split(prepare(folder, FOLDER), "train")[1]
     assert images[:, 0, 0, 0].tolist() == [0, 10, 20, 30, 99]
+
+
+POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n0 0 10 10 rectfill\nshowpage\n"
+
+
+def test_postscript_is_no_image_whatever_its_name(folder):
+    """Pillow would start Ghostscript on it."""
+    (folder / "images/train/a/face.png").write_bytes(POSTSCRIPT)
+    with pytest.raises(ValueError, match=r"1 of 11 images cannot be used.*\n  train/a/face\.png: is not an image$"):
+        prepare(folder, FOLDER)
+
+
+def test_what_cameras_write_as_jpg_is_an_image(folder):
+    path = folder / "images/train/b/3.jpg"
+    Image.new("L", (12, 16), 99).save(path, "MPO", save_all=True, append_images=[Image.new("L", (12, 16), 3)])
+    with Image.open(path) as image:
+        assert image.format == "MPO"
+    images = read_split(prepare(folder, FOLDER), "train")[1]
+    assert images[:, 0, 0, 0].tolist() == [0, 10, 20, 30, 99]
+
+
+@pytest.mark.parametrize("extension", EXTENSIONS)
+def test_every_extension_has_its_format(folder, extension):
+    Image.new("L", (12, 16), 99).save(folder / f"images/train/b/3{extension}")
+    images = read_split(prepare(folder, FOLDER), "train")[1]
+    assert images[-1, 0, 0, 0] == pytest.approx(99, abs=2)
 
 
 def test_errors_of_the_source_name_the_dataset(folder):
