@@ -17,10 +17,10 @@ from typing import Any
 
 from stages.sources.base import FileLoader, Manifest, Sample, build_manifest
 from stages.sources.cropping import Box, CropLoader, CropSample, parse_box
+from stages.sources.label_files import DEEPFASHION_FOLDERS
 from stages.sources.published import Publisher, read_lines, split_samples
 
 PUBLISHER = Publisher("DeepFashion", "http://mmlab.ie.cuhk.edu.hk/projects/DeepFashion.html")
-FOLDERS = ("Anno", "Anno_coarse")
 
 
 def read(settings: Mapping[str, Any], data_root: Path) -> Manifest:
@@ -52,7 +52,7 @@ def read(settings: Mapping[str, Any], data_root: Path) -> Manifest:
 
 
 def _find_list(folder: Path, name: str) -> Path:
-    return PUBLISHER.find_file(folder, *(f"{parent}/{name}" for parent in FOLDERS))
+    return PUBLISHER.find_file(folder, *(f"{parent}/{name}" for parent in DEEPFASHION_FOLDERS))
 
 
 def _read_list(path: Path, fields: Sequence[str]) -> list[tuple[str, list[str]]]:
