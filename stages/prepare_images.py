@@ -8,6 +8,7 @@ from stages.core.contracts import MANIFEST
 from stages.core.images import FITS
 from stages.sources.base import SPLITS, list_columns
 from stages.sources.decoding import Decoder, check_skipped, decode_in_order
+from stages.sources.label_files import decisive_settings
 from stages.sources.registry import read_source
 from stages.sources.streams import open_image_stream
 from stages.storage.files import digest_file
@@ -61,24 +62,24 @@ def main(argv: list[str] | None = None) -> None:
         print(
             f"dataset {options.dataset}: left out {n_skipped} of {n_images} images; the manifests' metadata list them"
         )
-    # Where the data lies is no part of what it is.
-    recorded = {name: value for name, value in settings.items() if name not in ("path", "images")}
     for split, path_table, path_images in zip(options.splits, options.tables, options.images, strict=True):
         write_table(
             path_table,
             MANIFEST,
-            list_columns(rows[split]),
+            list_columns(rows[split], settings["task"]),
             metadata={
                 "dataset": options.dataset,
-                "task": settings["task"],
+                "tasks": [settings["task"]],
                 "split": split,
-                "classes": list(manifest.classes),
+                "classes": {settings["task"]: list(manifest.classes)},
                 "image_shape": list(image_shape),
                 "images_digest": digest_file(path_images),
                 "skipped": skipped[split],
             },
             provenance=Provenance(
-                "prepare_images", {"settings": recorded, **conversion, "on_error": options.on_error}, []
+                "prepare_images",
+                {"settings": decisive_settings(settings), **conversion, "on_error": options.on_error},
+                [],
             ),
         )
 

@@ -188,15 +188,12 @@ def select_samples(samples: Sequence[Sample], settings: Mapping[str, Any], sourc
     return train + others
 
 
-def list_columns(numbered: Sequence[tuple[int, Sample]]) -> dict[str, np.ndarray]:
+def list_columns(numbered: Sequence[tuple[int, Sample]], task: str) -> dict[str, np.ndarray]:
     """The columns of a manifest table, for samples with their sample ids."""
-    samples = [sample for _, sample in numbered]
-    texts = {"path": [sample.path for sample in samples], "label": [sample.label for sample in samples]}
-    for task in samples[0].audit:
-        texts[f"audit_{task}"] = [sample.audit[task] for sample in samples]
     return {
         "sample_id": np.array([number for number, _ in numbered], dtype=np.int64),
-        **{name: np.array(values, dtype=object) for name, values in texts.items()},
+        "path": np.array([sample.path for _, sample in numbered], dtype=object),
+        f"label_{task}": np.array([sample.label for _, sample in numbered], dtype=object),
     }
 
 
