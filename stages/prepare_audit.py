@@ -10,7 +10,7 @@ import numpy as np
 
 from stages.command import run_stage, stage_parser
 from stages.core.contracts import AUDIT_LABELS, MANIFEST
-from stages.sources.base import SPLITS, Sample
+from stages.sources.base import SPLITS, Sample, Tolerance
 from stages.sources.label_files import audit_settings, decisive_settings
 from stages.sources.registry import read_source
 from stages.storage.tables import Provenance, Table, read_table, write_table
@@ -21,6 +21,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--dataset", required=True, help="its name")
     parser.add_argument("--settings", required=True, metavar="JSON", help="the dataset's settings")
     parser.add_argument("--data-root", default=".", metavar="DIR", help="folder that paths in the settings start from")
+    parser.add_argument(
+        "--outside-data-root",
+        choices=("refuse", "allow"),
+        default="refuse",
+        help="images that lists name outside --data-root and the dataset's own folders",
+    )
     parser.add_argument("--splits", nargs="+", choices=SPLITS, default=list(SPLITS), help="splits to write down")
     parser.add_argument("--tables", nargs="+", required=True, metavar="PARQUET", help="manifest of each split")
     parser.add_argument("--outputs", nargs="+", required=True, metavar="PARQUET", help="audit labels of each split")
@@ -29,7 +35,8 @@ def main(argv: list[str] | None = None) -> None:
         raise ValueError("--splits, --tables and --outputs must name equally many")
     settings = json.loads(options.settings)
     try:
-        samples = read_source(settings, options.data_root).samples
+        tolerance = Tolerance(outside=options.outside_data_root == "allow")
+        samples = read_source(settings, options.data_root, tolerance).samples
     except ValueError as error:
         raise ValueError(f"dataset {options.dataset}: {error}") from None
     parameters = {"settings": decisive_settings(settings), "audit": audit_settings(settings)}

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from stages.command import run_stage, show_progress, stage_parser
 from stages.core.contracts import MANIFEST
 from stages.core.images import FITS
-from stages.sources.base import SPLITS, list_columns
+from stages.sources.base import SPLITS, Tolerance, list_columns
 from stages.sources.decoding import Decoder, check_skipped, decode_in_order
 from stages.sources.label_files import decisive_settings
 from stages.sources.registry import read_source
@@ -24,7 +24,15 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--width", type=int, required=True, help="of the prepared images, in pixels")
     parser.add_argument("--channels", type=int, choices=(1, 3), default=3, help="grey or colour")
     parser.add_argument("--fit", choices=FITS, default="stretch", help="how images get the shape")
-    parser.add_argument("--on-error", choices=("stop", "skip"), default="stop", help="what bad images do")
+    parser.add_argument(
+        "--on-error", choices=("stop", "skip"), default="stop", help="what bad images and entries of lists do"
+    )
+    parser.add_argument(
+        "--outside-data-root",
+        choices=("refuse", "allow"),
+        default="refuse",
+        help="images that lists name outside --data-root and the dataset's own folders",
+    )
     parser.add_argument("--max-pixels", type=int, default=89478485, help="larger images are bad images")
     parser.add_argument("--workers", type=int, default=1, help="decoding processes; no part of the result")
     parser.add_argument("--splits", nargs="+", choices=SPLITS, default=list(SPLITS), help="splits to prepare")
@@ -36,8 +44,9 @@ def main(argv: list[str] | None = None) -> None:
     settings = json.loads(options.settings)
     image_shape = (options.height, options.width, options.channels)
     conversion = {name: getattr(options, name) for name in ("height", "width", "channels", "fit", "max_pixels")}
+    tolerance = Tolerance(options.outside_data_root == "allow", options.on_error == "skip")
     try:
-        manifest = read_source(settings, options.data_root)
+        manifest = read_source(settings, options.data_root, tolerance)
         chosen = [(number, one) for number, one in enumerate(manifest.samples) if one.split in options.splits]
         decoded = decode_in_order(Decoder(manifest.load, **conversion), [one for _, one in chosen], options.workers)
         rows = {split: [] for split in options.splits}

@@ -24,6 +24,26 @@ FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 
 
 @dataclass(frozen=True)
+class Tolerance:
+    """What a reader puts up with.
+
+    Attributes:
+        outside: whether lists may name images anywhere, not just below `data_root` and the dataset's folders.
+        bad_entries: whether entries of a published list that no sample can be made of are counted, not refused.
+    """
+
+    outside: bool = False
+    bad_entries: bool = False
+
+    def list_roots(self, *folders: Path) -> tuple[Path, ...] | None:
+        """Folders that images may lie in; None stands for anywhere."""
+        return None if self.outside else folders
+
+
+STRICT = Tolerance()
+
+
+@dataclass(frozen=True)
 class Sample:
     """One image and what is known about it.
 
@@ -65,7 +85,16 @@ class FileLoader:
 
     def __call__(self, sample: Sample, size: int) -> Image.Image:
         """Open one image; see `open_image`."""
-        return open_image(self.folder / sample.path)
+        return open_image(self.find_file(sample))
+
+    def find_file(self, sample: Sample) -> Path:
+        """The file that an image is read from."""
+        return locate_image(self.folder, sample.path)
+
+
+def locate_image(folder: Path, path: str) -> Path:
+    """The file that `path` means; like in `normalize_path` its `..` go up by name, whatever links `folder` goes by."""
+    return Path(os.path.normpath(folder.absolute() / path)) if path.startswith("..") else folder / path
 
 
 def open_image(path: Path) -> Image.Image:
@@ -203,18 +232,31 @@ def assign_splits(labels: list[str], ratio: Mapping[str, Any]) -> list[str]:
     return split_stratified(labels, ratios, ratio.get("seed", 0)).tolist()
 
 
-def normalize_path(path: str, folder: Path) -> str:
-    """A path below `folder`, in POSIX style and without detours.
+def normalize_path(path: str, folder: Path, roots: Sequence[Path] | None = ()) -> str:
+    """A path from `folder`, in POSIX style and without detours.
+
+    `..` goes up by name. Links, of the folder or of images in it, are the user's own arrangement: they are
+    followed wherever they lead, and not resolved here.
+
+    Args:
+        path: relative to `folder`, or absolute.
+        folder: of the images.
+        roots: further folders that the image may lie in; None: it may lie anywhere.
 
     Raises:
-        ValueError: the path is absolute and elsewhere.
+        ValueError: it lies elsewhere.
     """
-    if Path(path).is_absolute():
-        try:
-            path = Path(path).relative_to(folder.absolute()).as_posix()
-        except ValueError:
-            raise ValueError(f"'{path}' does not lie below {folder}; name a folder of images above it") from None
-    return posixpath.normpath(path)
+    normal = posixpath.normpath(path)
+    if not normal.startswith(("/", "..")):
+        return normal
+    place = os.path.normpath(folder.absolute() / path)
+    allowed = dict.fromkeys(os.path.normpath(root.absolute()) for root in (folder, *(roots or ())))
+    if roots is not None and not any(Path(place).is_relative_to(root) for root in allowed):
+        raise ValueError(
+            f"'{path}' lies outside {' and '.join(allowed)}; correct it, or permit it by "
+            "images.outside_data_root: allow (--outside-data-root allow)"
+        )
+    return os.path.relpath(place, folder.absolute()) if os.path.isabs(path) else normal
 
 
 def check_unique(samples: Iterable[Sample], source: str | Path) -> None:

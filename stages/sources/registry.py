@@ -6,18 +6,19 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from stages.sources.base import Manifest
+from stages.sources.base import STRICT, Manifest, Tolerance
 
 READERS = ("image_folder", "synthetic_faces", "table", "aflw", "deepfashion", "expw", "ferplus", "peta", "sfew")
 """Modules of this package. Each is imported only when it is asked for: what was read does not depend on the others."""
 
 
-def read_source(settings: Mapping[str, Any], data_root: str | Path) -> Manifest:
+def read_source(settings: Mapping[str, Any], data_root: str | Path, tolerance: Tolerance = STRICT) -> Manifest:
     """List a dataset; no image is opened.
 
     Args:
         settings: of one dataset: `source`, `task`, and the keys of that source.
         data_root: folder that the paths in the settings are relative to.
+        tolerance: of what would otherwise be an error.
 
     Raises:
         ValueError: there is no such source, or the dataset breaks one of its rules; the message is
@@ -26,7 +27,7 @@ def read_source(settings: Mapping[str, Any], data_root: str | Path) -> Manifest:
     name = settings.get("source")
     if name not in READERS:
         raise ValueError(f"unknown source '{name}'; set `source` to {', '.join(READERS)}")
-    return find_reader(name).read(settings, Path(data_root))
+    return find_reader(name).read(settings, Path(data_root), tolerance)
 
 
 def find_reader(name: str) -> ModuleType:

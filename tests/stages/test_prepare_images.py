@@ -261,6 +261,28 @@ def test_a_carved_validation_split_is_prepared_and_its_settings_are_recorded(tmp
         }
 
 
+def test_images_elsewhere_are_refused_unless_that_is_permitted(folder, tmp_path):
+    root = folder / "root"
+    root.mkdir()
+    paths = sorted((folder / "images").rglob("*.png"))
+    rows = [f"{path},{path.parts[-2]},{path.parts[-3]}\n" for path in paths]
+    (root / "labels.csv").write_text("path,kind,split\n" + "".join(rows))
+    columns = {"path": "path", "label": "kind", "split": "split"}
+    settings = {"source": "table", "task": "kind", "path": "labels.csv", "columns": columns, "split": "column"}
+    with pytest.raises(
+        ValueError, match=r"^dataset snaps: .*labels\.csv: row 1: '/.*/images/test/a/1\.png' lies outside"
+    ):
+        prepare(root, settings)
+    table, images = read_split(prepare(root, settings, "--outside-data-root", "allow"), "train")
+    assert table["path"].tolist() == [f"../images/train/{name}.png" for name in ("a/1", "a/2", "b/1", "b/2")]
+    assert images[:, 0, 0, 0].tolist() == [0, 10, 20, 30]
+    # Where the data lies is no part of what is recorded, nor is what was permitted.
+    assert table.metadata["parameters"]["settings"] == {
+        name: value for name, value in settings.items() if name != "path"
+    }
+    assert "outside_data_root" not in table.metadata["parameters"]
+
+
 def test_options_must_pair(folder):
     with pytest.raises(ValueError, match="--splits, --tables and --images must name equally many"):
         prepare(folder, FOLDER, "--splits", "train")
