@@ -148,12 +148,14 @@ def build_manifest(
         source: folder or file to name in messages.
 
     Raises:
-        ValueError: there are no images, a path occurs twice, a split is empty, there is only one
+        ValueError: there are no images, a name is not text, a path occurs twice, a split is empty, there is only one
             class, a class is not in train, or the classes are not those configured.
     """
     samples = tuple(sorted(samples, key=lambda sample: (SPLITS.index(sample.split), sample.path)))
     if not samples:
         raise ValueError(f"{source}: holds no images; check the path and the extensions ({', '.join(EXTENSIONS)})")
+    if broken := [name for one in samples for name in (one.path, one.label) if not _is_text(name)]:
+        raise ValueError(f"{source}: has names that are not UTF-8 text: {list_names(broken)}; rename them")
     check_unique(samples, source)
     found = {split: {sample.label for sample in samples if sample.split == split} for split in SPLITS}
     for split in SPLITS:
@@ -264,6 +266,14 @@ def check_unique(samples: Iterable[Sample], source: str | Path) -> None:
     twice = [path for path, count in Counter(sample.path for sample in samples).items() if count > 1]
     if twice:
         raise ValueError(f"{source}: lists the same image twice: {list_names(twice)}; keep one line for each image")
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _describe_difference(classes: tuple[str, ...], found: set[str]) -> str:

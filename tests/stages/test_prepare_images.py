@@ -1,5 +1,6 @@
 import io
 import json
+import os
 import subprocess
 import sys
 
@@ -281,6 +282,30 @@ def test_images_elsewhere_are_refused_unless_that_is_permitted(folder, tmp_path)
         name: value for name, value in settings.items() if name != "path"
     }
     assert "outside_data_root" not in table.metadata["parameters"]
+
+
+ODD = ["new\nline.png", "'\"`$(touch x)`.png", "<script>alert(1)<.png", "{settings}%s.png", "tab\t\u202egnp.png"]
+
+
+def test_odd_names_are_mere_names(folder, capsys):
+    for number, name in enumerate(ODD):
+        Image.new("L", (12, 16), 100 + number).save(folder / "images/train/a" / name)
+    (folder / "images/train/b/no\nimage.png").write_text("no image")
+    with pytest.raises(ValueError, match=r"1 of 16 images") as caught:
+        prepare(folder, FOLDER)
+    assert str(caught.value).splitlines()[1:] == [r"  train/b/no\nimage.png: is not an image"]
+    table, images = read_split(prepare(folder, FOLDER, "--on-error", "skip"), "train")
+    grey = dict(zip(table["path"], images[:, 0, 0, 0].tolist(), strict=True))
+    assert [grey[f"train/a/{name}"] for name in ODD] == [100, 101, 102, 103, 104]
+    assert table.metadata["skipped"] == [["train/b/no\nimage.png", "is not an image"]]
+    assert len(capsys.readouterr().out.splitlines()) == 1
+
+
+def test_a_name_that_is_no_text_is_said_in_one_line(folder):
+    path = os.fsencode(folder) + b"/images/train/a/\xff.png"
+    Image.new("L", (12, 16)).save(os.fsdecode(path))
+    with pytest.raises(ValueError, match=r"images: has names that are not UTF-8 text: 'train/a/\\udcff\.png'; rename"):
+        prepare(folder, FOLDER)
 
 
 def test_options_must_pair(folder):
