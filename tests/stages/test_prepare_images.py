@@ -1,6 +1,8 @@
+import errno
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -8,10 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from stages import prepare_images
 from stages.core.contracts import MANIFEST
 from stages.prepare_images import main
 from stages.sources.base import EXTENSIONS
-from stages.storage.files import digest_file
+from stages.storage.files import digest_file, read_json
 from stages.storage.tables import read_table
 
 SPLITS = ("train", "validation", "test")
@@ -306,6 +309,176 @@ def test_a_name_that_is_no_text_is_said_in_one_line(folder):
     Image.new("L", (12, 16)).save(os.fsdecode(path))
     with pytest.raises(ValueError, match=r"images: has names that are not UTF-8 text: 'train/a/\\udcff\.png'; rename"):
         prepare(folder, FOLDER)
+
+
+def list_entries(cache):
+    return sorted(path.name for path in cache.iterdir())
+
+
+def read_bytes(outputs):
+    return {path.name: path.read_bytes() for path in outputs.iterdir()}
+
+
+@pytest.fixture
+def cached(folder, monkeypatch):
+    """Prepare with a cache; says which images were decoded."""
+    decoded = []
+    decode = prepare_images.decode_in_order
+    monkeypatch.setattr(
+        prepare_images,
+        "decode_in_order",
+        lambda decoder, samples, n_workers: decoded.extend(samples) or decode(decoder, samples, n_workers),
+    )
+
+    def prepare_cached(*options, settings=FOLDER, identity="x", **shape):
+        decoded.clear()
+        cache = ("--cache", str(folder / "cache"), "--identity", identity)
+        outputs = prepare(folder, settings, *cache, *options, **shape)
+        return read_bytes(outputs), len(decoded)
+
+    return prepare_cached
+
+
+def test_images_decoded_before_are_linked_and_the_result_is_the_same(folder, cached, capsys):
+    plain = read_bytes(prepare(folder, FOLDER))
+    first, n_first = cached()
+    assert n_first == 10
+    shutil.rmtree(folder / "out")
+    second, n_second = cached()
+    assert n_second == 0
+    assert first == second == plain
+    [entry] = list_entries(folder / "cache")
+    assert capsys.readouterr().out == f"dataset snaps: its images were decoded before, see {folder}/cache/{entry}\n"
+    for split in SPLITS:
+        assert (folder / f"out/{split}.npy").samefile(folder / f"cache/{entry}/{split}.npy")
+    assert read_json(folder / f"cache/{entry}/entry.json")["digests"]["test.npy"] == digest_file(
+        folder / "out/test.npy"
+    )
+
+
+def test_images_are_copied_where_the_disk_cannot_link(folder, cached, monkeypatch):
+    def refuse(*paths):
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "link", refuse)
+    first, _ = cached()
+    second, n_decoded = cached()
+    assert n_decoded == 0
+    assert first == second
+    [entry] = list_entries(folder / "cache")
+    assert not (folder / "out/test.npy").samefile(folder / f"cache/{entry}/test.npy")
+
+
+def test_the_name_of_the_dataset_and_what_is_held_back_share_images(folder, cached):
+    rows = [f"images/{path.relative_to(folder / 'images')},{path.parts[-2]},{path.parts[-3]},x\n"
+            for path in (folder / "images").rglob("*.png")]  # fmt: skip
+    (folder / "labels.csv").write_text("path,kind,split,other\n" + "".join(rows))
+    columns = {"path": "path", "label": "kind", "split": "split"}
+    settings = {"source": "table", "task": "kind", "path": "labels.csv", "columns": columns, "split": "column"}
+    cached(settings=settings)
+    held_back = {**settings, "columns": {**columns, "audit": {"more": "other"}}}
+    _, n_decoded = cached("--dataset", "others", settings=held_back)
+    assert n_decoded == 0
+    assert read_split(folder / "out", "train")[0].metadata["dataset"] == "others"
+    assert len(list_entries(folder / "cache")) == 1
+
+
+def test_whatever_decides_the_images_has_an_entry_of_its_own(folder, cached):
+    cached()
+    changes = [
+        lambda: cached(identity="y"),
+        lambda: cached(height=9),
+        lambda: cached("--fit", "crop"),
+        lambda: cached("--on-error", "skip"),
+        lambda: cached(settings={**FOLDER, "samples": 2}),
+    ]
+    for number, change in enumerate(changes, start=2):
+        assert change()[1] > 0
+        assert len(list_entries(folder / "cache")) == number
+
+
+def test_a_replaced_image_and_another_folder_are_decoded_anew(folder, cached):
+    cached()
+    path = folder / "images/train/a/1.png"
+    before = path.stat()
+    Image.new("L", (12, 16), 200).save(folder / "new.png")
+    # Of the same size and time, but another file.
+    os.utime(folder / "new.png", ns=(before.st_atime_ns, before.st_mtime_ns))
+    (folder / "new.png").replace(path)
+    assert cached()[1] == 10
+    assert read_split(folder / "out", "train")[1][0, 0, 0, 0] == 200
+    shutil.copytree(folder / "images", folder / "copies")
+    assert cached(settings={**FOLDER, "path": "copies"})[1] == 10
+
+
+@pytest.mark.parametrize("damage", ["flipped", "gone", "record", "keys"])
+def test_a_damaged_entry_is_said_removed_and_made_anew(folder, cached, capsys, damage):
+    first, _ = cached()
+    [name] = list_entries(folder / "cache")
+    entry = folder / "cache" / name
+    if damage == "flipped":
+        content = bytearray(first["validation.npy"])
+        content[-1] ^= 1
+        (entry / "validation.npy").unlink()
+        (entry / "validation.npy").write_bytes(content)
+    elif damage == "gone":
+        (entry / "test.npy").unlink()
+    else:
+        (entry / "entry.json").write_text("{" if damage == "record" else "{}")
+    capsys.readouterr()
+    second, n_decoded = cached()
+    assert n_decoded == 10
+    assert first == second
+    [line] = capsys.readouterr().out.splitlines()
+    assert line.startswith(f"{entry}: is damaged (")
+    assert line.endswith("); it is removed and made anew")
+    assert list_entries(folder / "cache") == [name]
+    assert cached()[1] == 0
+
+
+def test_skipped_images_are_remembered(broken_folder, cached, capsys):
+    first, n_decoded = cached("--on-error", "skip")
+    assert n_decoded == 16
+    second, n_decoded = cached("--on-error", "skip")
+    assert n_decoded == 0
+    assert first == second
+    assert "left out 6 of 16 images" in capsys.readouterr().out.splitlines()[-1]
+    with pytest.raises(ValueError, match="6 of 16 images cannot be used"):
+        cached()
+
+
+def test_a_cache_that_cannot_be_written_stops_nothing(folder, cached, capsys):
+    (folder / "cache").write_text("a file")
+    assert cached()[0] == read_bytes(prepare(folder, FOLDER))
+    assert "cannot be written (" in capsys.readouterr().out
+
+
+def test_processes_that_fill_an_entry_at_once_do_not_disturb_each_other(folder):
+    def start(number):
+        out = folder / f"out-{number}"
+        return subprocess.Popen(
+            [
+                *(sys.executable, "-m", "stages.prepare_images", "--dataset", "snaps", "--height", "8", "--width", "6"),
+                *("--settings", json.dumps(FOLDER), "--data-root", str(folder), "--max-pixels", "5000"),
+                *("--cache", str(folder / "cache"), "--identity", "x"),
+                *("--tables", *(str(out / f"{split}.parquet") for split in SPLITS)),
+                *("--images", *(str(out / f"{split}.npy") for split in SPLITS)),
+            ],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    processes = [start(number) for number in range(3)]
+    assert all("cannot" not in one.communicate(timeout=60)[0] and one.returncode == 0 for one in processes)
+    plain = read_bytes(prepare(folder, FOLDER))
+    assert all(read_bytes(folder / f"out-{number}") == plain for number in range(3))
+    [entry] = list_entries(folder / "cache")
+    assert sorted(os.listdir(folder / "cache" / entry)) == ["entry.json", *(f"{split}.npy" for split in sorted(SPLITS))]
+
+
+def test_a_cache_needs_an_identity(folder):
+    with pytest.raises(ValueError, match="--cache and --identity belong together"):
+        prepare(folder, FOLDER, "--cache", str(folder / "cache"))
 
 
 def test_options_must_pair(folder):
