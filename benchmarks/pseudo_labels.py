@@ -71,7 +71,7 @@ def main() -> None:
         if int(epoch.removeprefix("epoch-")) < options.first_epoch:
             continue
         try:
-            _, truth = read_audit_labels(str(options.results / f"data/{dataset}/train.parquet"), task)
+            *_, truth = read_audit_labels(str(options.results / f"data/{dataset}/audit/train.parquet"), task)
         except ValueError:
             continue
         weights, labels = read_table(path, WEIGHTS), read_table(path.with_name("labels.parquet"), LABELS)

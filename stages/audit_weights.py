@@ -15,18 +15,22 @@ def main(argv: list[str] | None = None) -> None:
     parser = stage_parser(__doc__)
     parser.add_argument("--task", required=True, help="task of the pseudo labels")
     parser.add_argument("--weights-table", required=True, metavar="PARQUET", help="weights and pseudo labels to check")
-    parser.add_argument("--table", required=True, metavar="PARQUET", help="manifest with the column audit_<task>")
+    parser.add_argument(
+        "--audit-table", required=True, metavar="PARQUET", help="labels held back, with the column audit_<task>"
+    )
     parser.add_argument("--output", required=True, metavar="PARQUET", help="accuracy by weight and fifth")
     options = parser.parse_args(argv)
     weights = read_table(options.weights_table, WEIGHTS)
-    sample_ids, audit_labels = read_audit_labels(options.table, options.task)
-    if not np.array_equal(weights["sample_id"], sample_ids):
-        raise ValueError(f"{options.weights_table}: its samples are not those of {options.table}; run snakemake again")
+    dataset, sample_ids, audit_labels = read_audit_labels(options.audit_table, options.task)
+    if weights.metadata["dataset"] != dataset or not np.array_equal(weights["sample_id"], sample_ids):
+        raise ValueError(
+            f"{options.weights_table}: its samples are not those of {options.audit_table}; run snakemake again"
+        )
     known = np.isin(audit_labels.astype(object), weights.metadata["classes"])
     if not known.any():
         raise ValueError(
-            f"{options.table}: no audit label of '{options.task}' is one of its classes {weights.metadata['classes']}; "
-            "mend the column or leave it out of columns.audit"
+            f"{options.audit_table}: no audit label of '{options.task}' is one of its classes "
+            f"{weights.metadata['classes']}; mend the column or leave it out of columns.audit"
         )
     correct = weights["pseudo_class"][known] == audit_labels[known]
     # A weight that is null was not used, one that is constant ranks nothing.
@@ -40,7 +44,7 @@ def main(argv: list[str] | None = None) -> None:
         AUDIT,
         columns,
         metadata={},
-        provenance=Provenance("audit_weights", {"task": options.task}, [options.weights_table, options.table]),
+        provenance=Provenance("audit_weights", {"task": options.task}, [options.weights_table, options.audit_table]),
     )
     by_weight = {row["fifth"]: row["pseudo_label_accuracy"] for row in rows if row["weight"] == rows[-1]["weight"]}
     print(

@@ -14,7 +14,7 @@ from stages.core.backbones import build_backbone, check_backbone, count_network_
 from stages.core.disk import estimate_disk, format_bytes
 from stages.core.pretrained import fetch_pretrained, find_normalisation, is_file
 from stages.core.suggestions import suggest
-from stages.sources.base import SPLITS
+from stages.sources.base import SPLITS, Tolerance
 from stages.sources.registry import read_source
 
 
@@ -72,10 +72,12 @@ def read_datasets(settings: dict) -> tuple[dict, dict]:
     Raises:
         ValueError: one cannot be read; the message names the dataset.
     """
+    images = settings["images"]
+    tolerance = Tolerance(images["outside_data_root"] == "allow", images["on_error"] == "skip")
     samples, classes = {}, {}
     for name, dataset in settings["datasets"].items():
         try:
-            manifest = read_source(dataset, Path(settings["data_root"]))
+            manifest = read_source(dataset, Path(settings["data_root"]), tolerance)
         except ValueError as error:
             raise ValueError(f"dataset {name}: {error}") from None
         samples[name], classes[name] = manifest.samples, manifest.classes

@@ -14,6 +14,7 @@ from pathlib import Path
 from stages.command import run_stage, show_progress, stage_parser
 from stages.core.proposals import fill_template, make_line, propose_settings, render_dataset
 from stages.core.suggestions import list_names
+from stages.sources.base import Tolerance
 from stages.sources.describing import describe_dataset, find_duplicates, list_warnings, measure_images
 from stages.sources.guessing import Guess, find_datasets, make_name, name_datasets
 from stages.sources.registry import read_source
@@ -33,6 +34,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--experiment", metavar="NAME", help="results go to results/NAME; the datasets' names if absent"
     )
+    parser.add_argument(
+        "--outside-data-root",
+        choices=("refuse", "allow"),
+        default="refuse",
+        help="images that lists name outside the folders described",
+    )
     parser.add_argument("--output", type=Path, metavar="YAML", help="a new file; standard output if absent")
     options = parser.parse_args(argv)
     if options.output and options.output.exists():
@@ -41,7 +48,8 @@ def main(argv: list[str] | None = None) -> None:
     guesses = [guess for some, _ in found for guess in some]
     set_tasks(guesses, options.tasks)
     missed = [reason for _, reasons in found for reason in reasons]
-    text, warnings = make_config(name_datasets(guesses), missed, options.experiment, options.output)
+    outside = options.outside_data_root == "allow"
+    text, warnings = make_config(name_datasets(guesses), missed, options.experiment, options.output, outside)
     for warning in warnings:
         print(f"describe_data: warning: {warning}", file=sys.stderr)
     if options.output:
@@ -67,7 +75,11 @@ def set_tasks(guesses: Sequence[Guess], tasks: Sequence[str] | None) -> None:
 
 
 def make_config(
-    guesses: Mapping[str, Guess], missed: Iterable[str], experiment: str | None, output: Path | None
+    guesses: Mapping[str, Guess],
+    missed: Iterable[str],
+    experiment: str | None,
+    output: Path | None,
+    outside: bool = False,
 ) -> tuple[str, list[str]]:
     """The text of a config, and the warnings in it.
 
@@ -76,6 +88,7 @@ def make_config(
         missed: why further folders are no datasets.
         experiment: its name; the datasets' where it is None.
         output: where the config will be, for its paths; the current folder where it is None.
+        outside: whether tables may name images anywhere; the config then permits it, too.
 
     Raises:
         ValueError: a dataset cannot be read, none of its files looked at is an image, or the
@@ -85,7 +98,11 @@ def make_config(
     if not re.fullmatch("[A-Za-z0-9][A-Za-z0-9_.-]*", experiment):
         raise ValueError(f"--experiment: '{experiment}' is no name of a folder; use letters, digits, _, . and -")
     data_root = Path(os.path.commonpath([guess.path.parent for guess in guesses.values()]))
-    manifests = {name: read_source(guess.make_settings(data_root), data_root) for name, guess in guesses.items()}
+    # What is wrong with single entries is for a run to refuse or to count.
+    tolerance = Tolerance(outside, bad_entries=True)
+    manifests = {
+        name: read_source(guess.make_settings(data_root), data_root, tolerance) for name, guess in guesses.items()
+    }
     measured = {name: measure_images(manifest) for name, manifest in manifests.items()}
     classes = {name: manifest.classes for name, manifest in manifests.items()}
     warnings = [f"left out: {reason}" for reason in missed] + check_together(guesses, classes)
@@ -110,6 +127,8 @@ def make_config(
     )
     relative = Path(os.path.relpath(data_root, output.parent if output else "."))
     changes |= {"data_root": (relative.as_posix(), None), "experiment": (experiment, None)}
+    if outside:
+        changes["images.outside_data_root"] = ("allow", None)
     datasets = [
         line
         for name, guess in guesses.items()

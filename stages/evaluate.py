@@ -16,7 +16,7 @@ from stages.core.reports import format_table
 from stages.core.suggestions import list_names, suggest
 from stages.image_options import STATUS_SKIPPED, add_decoding_options, check_output, read_batches
 from stages.options import add_compute_options
-from stages.sources.base import Sample, check_unique
+from stages.sources.base import Sample, check_unique, locate_image
 from stages.sources.image_folder import find_labeled_images
 from stages.sources.table import read_rows
 from stages.storage.files import write_json
@@ -33,6 +33,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--path-column", default="path", help="of the table")
     parser.add_argument("--label-column", default="label", help="of the table")
     parser.add_argument("--where", metavar="COLUMN=VALUE", help="only these rows of the table, such as split=test")
+    parser.add_argument(
+        "--outside-data-root",
+        choices=("refuse", "allow"),
+        default="refuse",
+        help="images that lists name outside the table's folder and --images",
+    )
     parser.add_argument("--task", help="which one the labels are for; without, the one that has such classes")
     parser.add_argument("--output", required=True, metavar="JSON", help="accuracy, macro-F1, confusion matrix")
     add_decoding_options(parser)
@@ -111,12 +117,15 @@ def read_labels(options: argparse.Namespace) -> list[tuple[str, str]]:
     if options.where and not (column and value):
         raise ValueError(f"--where: '{options.where}' is not COLUMN=VALUE; write for example split=test")
     columns = [column] if column else []
-    paths, labels, text = read_rows(options.table, options.images, options.path_column, options.label_column, columns)
+    roots = None if options.outside_data_root == "allow" else ()
+    paths, labels, text = read_rows(
+        options.table, options.images, options.path_column, options.label_column, columns, roots
+    )
     chosen = [not column or text[column][row] == value for row in range(len(paths))]
     pairs = [(path, label) for path, label, taken in zip(paths, labels, chosen, strict=True) if taken]
     if not pairs:
         raise ValueError(f"{options.table}: no row has {options.where}; correct --where")
-    if not any((options.images / path).exists() for path, _ in pairs):
+    if not any(locate_image(options.images, path).exists() for path, _ in pairs):
         raise ValueError(
             f"{options.images}: has none of the {len(pairs)} images of {options.table}, such as '{pairs[0][0]}'; name "
             "the folder that these paths start from with --images"

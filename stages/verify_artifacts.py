@@ -16,6 +16,7 @@ from stages.storage.tables import read_metadata, read_table
 
 CONTRACTS = {
     "data/*/*.parquet": contracts.MANIFEST,
+    "data/*/audit/*.parquet": contracts.AUDIT_LABELS,
     "**/features/*.parquet": contracts.FEATURES,
     "**/density.parquet": contracts.DENSITY,
     "**/mixture/*.parquet": contracts.MIXTURE,

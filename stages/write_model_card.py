@@ -57,15 +57,17 @@ def main(argv: list[str] | None = None) -> None:
 
 def read_split(path: str, datasets: dict) -> CardData:
     """What a card says of a split, from its manifest."""
-    table = read_table(path, MANIFEST, ["label"])
-    metadata, counts = table.metadata, Counter(table["label"])
+    table = read_table(path, MANIFEST)
+    metadata = table.metadata
+    [task] = metadata["tasks"]
+    counts = Counter(table[f"label_{task}"])
     settings = datasets[metadata["dataset"]]
     return CardData(
         dataset=metadata["dataset"],
-        task=metadata["task"],
+        task=task,
         split=metadata["split"],
         source=describe_source(settings["source"]),
-        class_counts={name: counts[name] for name in metadata["classes"]},
+        class_counts={name: counts[name] for name in metadata["classes"][task]},
         digest=metadata["images_digest"],
         n_skipped=len(metadata["skipped"]),
         cropped=is_cropped(settings),

@@ -7,7 +7,7 @@ import hypothesis
 import numpy as np
 import pytest
 
-from stages.core.contracts import MANIFEST
+from stages.core.contracts import AUDIT_LABELS, MANIFEST
 from stages.storage.files import digest_file
 from stages.storage.tables import Provenance, write_table
 
@@ -28,6 +28,8 @@ class Split:
     images: Path
     labels: np.ndarray
     pixels: np.ndarray
+    audit: Path
+    """Labels held back, where there are any."""
 
 
 def write_split(folder, dataset, task, classes, n_samples, *, seed=0, audit=None, split="train", first_id=0):
@@ -43,21 +45,30 @@ def write_split(folder, dataset, task, classes, n_samples, *, seed=0, audit=None
     columns = {
         "sample_id": np.arange(n_samples) + first_id,
         "path": np.array([f"{number}.png" for number in range(n_samples)], dtype=object),
-        "label": np.array(classes, dtype=object)[labels],
+        f"label_{task}": np.array(classes, dtype=object)[labels],
     }
-    for other, names in (audit or {}).items():
-        columns[f"audit_{other}"] = np.array(names, dtype=object)[rng.integers(0, len(names), n_samples)]
     metadata = {
         "dataset": dataset,
-        "task": task,
+        "tasks": [task],
         "split": split,
-        "classes": classes,
+        "classes": {task: classes},
         "image_shape": list(IMAGE_SHAPE),
         "images_digest": digest_file(path_images),
         "skipped": [],
     }
     write_table(path_table, MANIFEST, columns, metadata=metadata, provenance=Provenance("test", {}, []))
-    return Split(path_table, path_images, labels, pixels)
+    path_audit = folder / dataset / "audit" / f"{split}.parquet"
+    if audit:
+        names = {other: np.array(names)[rng.integers(0, len(names), n_samples)] for other, names in audit.items()}
+        write_audit(path_audit, dataset, columns["sample_id"], names, split=split)
+    return Split(path_table, path_images, labels, pixels, path_audit)
+
+
+def write_audit(path, dataset, sample_ids, names, *, split="train"):
+    """Labels held back: class names by task, None where they are not known."""
+    columns = {"sample_id": sample_ids, **{f"audit_{task}": np.array(names[task], dtype=object) for task in names}}
+    metadata = {"dataset": dataset, "split": split}
+    write_table(path, AUDIT_LABELS, columns, metadata=metadata, provenance=Provenance("test", {}, []))
 
 
 @dataclass(frozen=True)

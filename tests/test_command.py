@@ -45,7 +45,7 @@ def test_every_stage_explains_itself(stage):
 
 
 def test_what_a_stage_prints_arrives_although_it_leaves_at_once():
-    done = call("stages.audit_weights", "--task", "x", "--weights-table", "no", "--table", "no", "--output", "no")
+    done = call("stages.audit_weights", "--task", "x", "--weights-table", "no", "--audit-table", "no", "--output", "no")
     assert done.stderr == "audit_weights: error: no: does not exist; run snakemake for it first\n"
 
 

@@ -149,10 +149,18 @@ MANIFEST = Contract(
     (
         _SAMPLE_ID,
         Column("path", "string", "path below the dataset's image folder"),
-        Column("label", "string", "class name for the dataset's own task"),
-        Column("audit_*", "string", "class name for another task, known but never trained on", nullable=True),
+        Column("label_*", "string", "class name for a task; null where it is not known", nullable=True),
     ),
-    metadata=("dataset", "task", "split", "classes", "image_shape", "images_digest", "skipped"),
+    metadata=("dataset", "tasks", "split", "classes", "image_shape", "images_digest", "skipped"),
+)
+
+AUDIT_LABELS = Contract(
+    "audit labels",
+    (
+        _SAMPLE_ID,
+        Column("audit_*", "string", "class name for a task, known but never trained on", nullable=True),
+    ),
+    metadata=("dataset", "split"),
 )
 
 FEATURES = Contract(

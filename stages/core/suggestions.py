@@ -6,11 +6,18 @@ from collections.abc import Iterable
 MAX_LISTED = 10
 
 
+def escape_name(name: str) -> str:
+    """A name on one line that any terminal and file can hold: what is not printable becomes an escape."""
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in name)
+
+
 def list_names(names: Iterable[str]) -> str:
     """Names for a message, cut where there are many."""
     names = list(names)
     more = len(names) - MAX_LISTED
-    return ", ".join(f"'{name}'" for name in names[:MAX_LISTED]) + (f" and {more} more" if more > 0 else "")
+    return ", ".join(f"'{escape_name(name)}'" for name in names[:MAX_LISTED]) + (
+        f" and {more} more" if more > 0 else ""
+    )
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

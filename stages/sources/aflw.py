@@ -3,7 +3,7 @@
 Below `path`, which is aflw/data where the publisher's archives are unpacked:
 
     aflw.sqlite         tables Faces (face_id, file_id), FaceImages (file_id, filepath), FacePose
-                        (face_id, yaw in radians) and FaceRect (face_id, x, y, w, h), and others
+                        (face_id, yaw in radians) and FaceRect (face_id, x, y, w, h, annot_type_id), and others
     flickr/0/, 2/, 3/   the images, by filepath; another folder than flickr if `images` says so
 
 The tables and the tree are those that public evaluations of AFLW describe and query.
@@ -18,9 +18,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from stages.sources.base import Manifest, build_manifest
+from stages.sources.base import Manifest, Tolerance, build_manifest
 from stages.sources.cropping import CropLoader, CropSample
-from stages.sources.published import Publisher, note_left_out, split_samples
+from stages.sources.published import BadEntryError, Publisher, count_bad_entries, note_left_out, split_samples
 
 PUBLISHER = Publisher("AFLW", "https://www.tugraz.at/institute/icg/research/team-bischof/lrs/downloads/aflw/")
 POSES = ("left profile", "left", "frontal", "right", "right profile")
@@ -32,20 +32,30 @@ are where results on AFLW are usually parted (Zhu et al., Face Alignment Across 
 2016). Left is negative yaw; with edges that mirror each other the other choice would swap names only.
 """
 FACES = """
-    SELECT face.face_id, image.filepath, pose.yaw, rect.x, rect.y, rect.w, rect.h
+    WITH ranked AS (
+        SELECT
+            face_id, x, y, w, h,
+            row_number() OVER (PARTITION BY face_id ORDER BY {kind}, w * h DESC, x, y) AS place,
+            count(*) OVER (PARTITION BY face_id) AS number
+        FROM FaceRect
+    )
+    SELECT face.face_id, image.filepath, pose.yaw, rect.number, rect.x, rect.y, rect.w, rect.h
     FROM Faces AS face
     LEFT JOIN FaceImages AS image ON image.file_id = face.file_id
     LEFT JOIN FacePose AS pose ON pose.face_id = face.face_id
-    LEFT JOIN FaceRect AS rect ON rect.face_id = face.face_id
-    ORDER BY face.face_id
+    LEFT JOIN ranked AS rect ON rect.face_id = face.face_id AND rect.place = 1
+    ORDER BY face.face_id, pose.yaw, image.filepath
 """
+KIND = "annot_type_id"
+"""Column of FaceRect: 0 is drawn by hand, 1 follows from landmarks, 2 was found by a detector."""
 
 
-def read(settings: Mapping[str, Any], data_root: Path) -> Manifest:
+def read(settings: Mapping[str, Any], data_root: Path, tolerance: Tolerance) -> Manifest:
     """One sample per face, cut out with `margin`; `split` defaults to the paper's 80 to 20.
 
     A sample's path is the image's with # and the face id. Faces of one image may come into
-    different splits. Faces without a pose or a rectangle are left out; the paper counts them.
+    different splits. Faces without a pose or a rectangle are left out; the paper counts them. Of several
+    rectangles the most reliable kind counts (see `KIND`), and of those the largest.
 
     Raises:
         ValueError: a file or the images are missing, the database cannot be read or lacks a table
@@ -58,20 +68,23 @@ def read(settings: Mapping[str, Any], data_root: Path) -> Manifest:
         raise ValueError(f"{folder}: `yaw_edges` must rise, not {list(edges)}; write for example {list(YAW_EDGES)}")
     source = PUBLISHER.find_file(folder, "aflw.sqlite")
     samples, left_out = {}, Counter()
-    for face, filepath, yaw, *rectangle in _query(source):
+    for face, filepath, yaw, n_rectangles, *rectangle in _query(source):
         place = f"{source}, face {face}"
-        if face in samples:
-            raise ValueError(f"{place}: occurs twice in Faces, FacePose, FaceRect or FaceImages; remove one of them")
-        if filepath is None:
-            raise ValueError(f"{place}: its image is not in FaceImages; get the database again")
-        if yaw is None:
-            left_out["faces without a pose"] += 1
-        elif None in rectangle:
-            left_out["faces without a rectangle"] += 1
-        else:
-            file = f"{settings.get('images', 'flickr')}/{filepath}"
-            samples[face] = _make_sample(face, file, yaw, rectangle, edges, place)
-    PUBLISHER.check_images(folder, sorted({sample.file for sample in samples.values()}), source)
+        with count_bad_entries(left_out, tolerance):
+            if face in samples:
+                raise BadEntryError("repeated faces", f"{place}: occurs twice in Faces, FacePose or FaceImages")
+            if not filepath:
+                raise BadEntryError("faces without an image", f"{place}: its image is not in FaceImages")
+            if yaw is None:
+                left_out["faces without a pose"] += 1
+            elif None in rectangle:
+                left_out["faces without a rectangle"] += 1
+            else:
+                file = f"{settings.get('images', 'flickr')}/{filepath}"
+                samples[face] = _make_sample(face, file, yaw, rectangle, edges, place)
+                left_out["further rectangles of a face"] += n_rectangles - 1
+    roots = tolerance.list_roots(data_root)
+    PUBLISHER.check_images(folder, sorted({sample.file for sample in samples.values()}), source, roots)
     note_left_out(source, left_out)
     chosen = split_samples(list(samples.values()), settings, source, test=0.2, validation=0.1)
     return build_manifest(chosen, CropLoader(folder, settings.get("margin", 0.0)), settings, source)
@@ -80,7 +93,9 @@ def read(settings: Mapping[str, Any], data_root: Path) -> Manifest:
 def _query(source: Path) -> list[tuple]:
     try:
         with closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True)) as database:
-            return database.execute(FACES).fetchall()
+            columns = [name for _, name, *_ in database.execute("PRAGMA table_info(FaceRect)")]
+            kind = f"{KIND} IS NULL, {KIND}" if KIND in columns else "0"
+            return database.execute(FACES.format(kind=kind)).fetchall()
     except sqlite3.Error as error:
         raise ValueError(f"{source}: cannot be read ({error}); get the file from {PUBLISHER.page} again") from None
 
@@ -92,6 +107,7 @@ def _make_sample(
         left, top, width, height = map(float, rectangle)
         pose = POSES[bisect_right(edges, math.degrees(yaw))]
     except (TypeError, ValueError):
-        raise ValueError(f"{place}: its yaw or its rectangle is not a number; get the database again") from None
+        message = f"{place}: its yaw or its rectangle is not a number"
+        raise BadEntryError("faces whose yaw or rectangle is not a number", message) from None
     box = (left, top, left + width, top + height)
     return CropSample(f"{file}#{face}", pose, "train", file=file, box=box, place=place)

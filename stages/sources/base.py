@@ -1,6 +1,7 @@
 """What every reader of a dataset gives: one manifest of labelled samples, and their images."""
 
 import errno
+import hashlib
 import os
 import posixpath
 from collections import Counter
@@ -19,6 +20,28 @@ SPLITS = ("train", "validation", "test")
 VALIDATION_SHARE = 0.1
 """Of the training samples, where neither the source nor its settings say otherwise."""
 EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+"""What the extensions stand for, by Pillow's names; its JPEG is also the MPO that cameras write."""
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """What a reader puts up with.
+
+    Attributes:
+        outside: whether lists may name images anywhere, not just below `data_root` and the dataset's folders.
+        bad_entries: whether entries of a published list that no sample can be made of are counted, not refused.
+    """
+
+    outside: bool = False
+    bad_entries: bool = False
+
+    def list_roots(self, *folders: Path) -> tuple[Path, ...] | None:
+        """Folders that images may lie in; None stands for anywhere."""
+        return None if self.outside else folders
+
+
+STRICT = Tolerance()
 
 
 @dataclass(frozen=True)
@@ -62,15 +85,30 @@ class FileLoader:
     folder: Path
 
     def __call__(self, sample: Sample, size: int) -> Image.Image:
-        """Open one image; its pixels are read later.
+        """Open one image; see `open_image`."""
+        return open_image(self.find_file(sample))
 
-        Raises:
-            OSError: there is no such file, or it is no regular one, from which reading might never end.
-        """
-        path = self.folder / sample.path
-        if path.exists() and not path.is_file():
-            raise OSError(errno.EINVAL, "no regular file")
-        return Image.open(path)
+    def find_file(self, sample: Sample) -> Path:
+        """The file that an image is read from."""
+        return locate_image(self.folder, sample.path)
+
+
+def locate_image(folder: Path, path: str) -> Path:
+    """The file that `path` means; like in `normalize_path` its `..` go up by name, whatever links `folder` goes by."""
+    return Path(os.path.normpath(folder.absolute() / path)) if path.startswith("..") else folder / path
+
+
+def open_image(path: Path) -> Image.Image:
+    """Open an image of one of `FORMATS`; its pixels are read later.
+
+    Pillow goes by content, not by name: left to itself it would hand PostScript called face.png to Ghostscript.
+
+    Raises:
+        OSError: there is no such file, it is no regular one, from which reading might never end, or no such image.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "no regular file")
+    return Image.open(path, formats=FORMATS)
 
 
 def walk_images(folder: Path) -> Iterator[str]:
@@ -111,12 +149,14 @@ def build_manifest(
         source: folder or file to name in messages.
 
     Raises:
-        ValueError: there are no images, a path occurs twice, a split is empty, there is only one
+        ValueError: there are no images, a name is not text, a path occurs twice, a split is empty, there is only one
             class, a class is not in train, or the classes are not those configured.
     """
     samples = tuple(sorted(samples, key=lambda sample: (SPLITS.index(sample.split), sample.path)))
     if not samples:
         raise ValueError(f"{source}: holds no images; check the path and the extensions ({', '.join(EXTENSIONS)})")
+    if broken := [name for one in samples for name in (one.path, one.label) if not _is_text(name)]:
+        raise ValueError(f"{source}: has names that are not UTF-8 text: {list_names(broken)}; rename them")
     check_unique(samples, source)
     found = {split: {sample.label for sample in samples if sample.split == split} for split in SPLITS}
     for split in SPLITS:
@@ -180,16 +220,33 @@ def select_samples(samples: Sequence[Sample], settings: Mapping[str, Any], sourc
     return train + others
 
 
-def list_columns(numbered: Sequence[tuple[int, Sample]]) -> dict[str, np.ndarray]:
+def list_columns(numbered: Sequence[tuple[int, Sample]], task: str) -> dict[str, np.ndarray]:
     """The columns of a manifest table, for samples with their sample ids."""
-    samples = [sample for _, sample in numbered]
-    texts = {"path": [sample.path for sample in samples], "label": [sample.label for sample in samples]}
-    for task in samples[0].audit:
-        texts[f"audit_{task}"] = [sample.audit[task] for sample in samples]
     return {
         "sample_id": np.array([number for number, _ in numbered], dtype=np.int64),
-        **{name: np.array(values, dtype=object) for name, values in texts.items()},
+        "path": np.array([sample.path for _, sample in numbered], dtype=object),
+        f"label_{task}": np.array([sample.label for _, sample in numbered], dtype=object),
     }
+
+
+def digest_samples(samples: Iterable[Sample], load: Callable[[Sample, int], Image.Image], identity: str) -> str:
+    """What tells sets of images apart, without reading them: 64 hexadecimal digits.
+
+    Args:
+        samples: in their order; their audit labels do not matter.
+        load: of the manifest. Of a file its number on the disk, its size and the time of its last change count.
+        identity: what else decides the images.
+    """
+    digest = hashlib.sha256(identity.encode())
+    for sample in samples:
+        known = {key: value for key, value in vars(sample).items() if key != "audit"}
+        try:
+            status = os.stat(path) if (path := load.find_file(sample)) else None
+        except (OSError, ValueError):
+            status = None
+        file = status and (status.st_ino, status.st_size, status.st_mtime_ns)
+        digest.update(f"{sorted(known.items())} {file}\n".encode())
+    return digest.hexdigest()
 
 
 def assign_splits(labels: list[str], ratio: Mapping[str, Any]) -> list[str]:
@@ -198,18 +255,31 @@ def assign_splits(labels: list[str], ratio: Mapping[str, Any]) -> list[str]:
     return split_stratified(labels, ratios, ratio.get("seed", 0)).tolist()
 
 
-def normalize_path(path: str, folder: Path) -> str:
-    """A path below `folder`, in POSIX style and without detours.
+def normalize_path(path: str, folder: Path, roots: Sequence[Path] | None = ()) -> str:
+    """A path from `folder`, in POSIX style and without detours.
+
+    `..` goes up by name. Links, of the folder or of images in it, are the user's own arrangement: they are
+    followed wherever they lead, and not resolved here.
+
+    Args:
+        path: relative to `folder`, or absolute.
+        folder: of the images.
+        roots: further folders that the image may lie in; None: it may lie anywhere.
 
     Raises:
-        ValueError: the path is absolute and elsewhere.
+        ValueError: it lies elsewhere.
     """
-    if Path(path).is_absolute():
-        try:
-            path = Path(path).relative_to(folder.absolute()).as_posix()
-        except ValueError:
-            raise ValueError(f"'{path}' does not lie below {folder}; name a folder of images above it") from None
-    return posixpath.normpath(path)
+    normal = posixpath.normpath(path)
+    if not normal.startswith(("/", "..")):
+        return normal
+    place = os.path.normpath(folder.absolute() / path)
+    allowed = dict.fromkeys(os.path.normpath(root.absolute()) for root in (folder, *(roots or ())))
+    if roots is not None and not any(Path(place).is_relative_to(root) for root in allowed):
+        raise ValueError(
+            f"'{path}' lies outside {' and '.join(allowed)}; correct it, or permit it by "
+            "images.outside_data_root: allow (--outside-data-root allow)"
+        )
+    return os.path.relpath(place, folder.absolute()) if os.path.isabs(path) else normal
 
 
 def check_unique(samples: Iterable[Sample], source: str | Path) -> None:
@@ -217,6 +287,14 @@ def check_unique(samples: Iterable[Sample], source: str | Path) -> None:
     twice = [path for path, count in Counter(sample.path for sample in samples).items() if count > 1]
     if twice:
         raise ValueError(f"{source}: lists the same image twice: {list_names(twice)}; keep one line for each image")
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _describe_difference(classes: tuple[str, ...], found: set[str]) -> str:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from stages.sources.base import Sample
+from stages.sources.base import Sample, locate_image, open_image
+from stages.sources.published import BadEntryError
 
 Box = tuple[float, float, float, float]
 """Left, top, right and bottom edge in pixels, from the upper left corner of the stored image."""
@@ -23,7 +24,7 @@ class CropSample(Sample):
         place: where the box is written, for messages.
 
     Raises:
-        ValueError: the box is empty, or left of or above every image.
+        BadEntryError: the box is empty, or left of or above every image.
     """
 
     file: str
@@ -33,9 +34,9 @@ class CropSample(Sample):
     def __post_init__(self) -> None:
         left, top, right, bottom = self.box
         if not (left < right and top < bottom):
-            raise ValueError(f"{self.place}: the box {_describe_box(self.box)} is empty; correct or remove it")
+            raise BadEntryError("boxes without area", f"{self.place}: the box {_describe_box(self.box)} is empty")
         if right <= 0 or bottom <= 0:
-            raise ValueError(f"{self.place}: {_describe_outside(self.box)}")
+            raise BadEntryError("boxes outside their images", f"{self.place}: {_describe_outside(self.box)}")
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class CropLoader:
         """
         left, top, right, bottom = sample.box
         aside, above = self.margin * (right - left), self.margin * (bottom - top)
-        with Image.open(self.folder / sample.file) as image:
+        with open_image(self.find_file(sample)) as image:
             if left >= image.width or top >= image.height:
                 outside = _describe_outside(sample.box, f" of {image.width} x {image.height} pixels")
                 raise ValueError(f"{sample.place}: {outside}")
@@ -71,17 +72,22 @@ class CropLoader:
                 )
             )
 
+    def find_file(self, sample: CropSample) -> Path:
+        """The file that a box is cut out of."""
+        return locate_image(self.folder, sample.file)
+
 
 def parse_box(fields: Sequence[str], place: str) -> Box:
     """Left, top, right and bottom of a box.
 
     Raises:
-        ValueError: they are no numbers.
+        BadEntryError: they are no numbers.
     """
     try:
         left, top, right, bottom = map(float, fields)
     except ValueError:
-        raise ValueError(f"{place}: the box {' '.join(fields)} is not four numbers; correct it") from None
+        message = f"{place}: the box {' '.join(fields)} is not four numbers"
+        raise BadEntryError("boxes that are not four numbers", message) from None
     return left, top, right, bottom
 
 
@@ -92,4 +98,4 @@ def _describe_box(box: Box) -> str:
 
 def _describe_outside(box: Box, size: str = "") -> str:
     """The message about a box that shows nothing of its image."""
-    return f"the box {_describe_box(box)} lies outside the image{size}; correct or remove it"
+    return f"the box {_describe_box(box)} lies outside the image{size}"

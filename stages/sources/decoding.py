@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from stages.core.images import convert_image
+from stages.core.suggestions import escape_name
 from stages.sources.base import Sample
 
 SAMPLES_PER_CHUNK = 64
@@ -153,7 +154,7 @@ def check_skipped(skipped: Mapping[str, list[list[str]]], samples: Sequence[Samp
     bad = {path: reason for pairs in skipped.values() for path, reason in pairs}
     if not bad:
         return
-    listed = "".join(f"\n  {path}: {reason}" for path, reason in bad.items())
+    listed = "".join(f"\n  {escape_name(path)}: {reason}" for path, reason in bad.items())
     if stop:
         raise ValueError(
             f"{len(bad)} of {len(samples)} images cannot be used; "

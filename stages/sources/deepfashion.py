@@ -11,19 +11,27 @@ The first line of a list is the number of its entries, the second names its colu
 readme). The publisher's own partition is not used: the paper splits 4 : 1 : 1.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stages.sources.base import FileLoader, Manifest, Sample, build_manifest
-from stages.sources.cropping import Box, CropLoader, CropSample, parse_box
-from stages.sources.published import Publisher, read_lines, split_samples
+from stages.sources.base import FileLoader, Manifest, Sample, Tolerance, build_manifest
+from stages.sources.cropping import CropLoader, CropSample, parse_box
+from stages.sources.label_files import DEEPFASHION_FOLDERS
+from stages.sources.published import (
+    BadEntryError,
+    Publisher,
+    count_bad_entries,
+    note_left_out,
+    read_lines,
+    split_samples,
+)
 
 PUBLISHER = Publisher("DeepFashion", "http://mmlab.ie.cuhk.edu.hk/projects/DeepFashion.html")
-FOLDERS = ("Anno", "Anno_coarse")
 
 
-def read(settings: Mapping[str, Any], data_root: Path) -> Manifest:
+def read(settings: Mapping[str, Any], data_root: Path, tolerance: Tolerance) -> Manifest:
     """Images by category, cut out with `margin` unless `crop` is false.
 
     Classes are the categories that occur: some of the 50 have no image.
@@ -36,23 +44,28 @@ def read(settings: Mapping[str, Any], data_root: Path) -> Manifest:
     folder = data_root / settings["path"]
     source = _find_list(folder, "list_category_img.txt")
     names = [fields[0] for _, fields in _read_list(_find_list(folder, "list_category_cloth.txt"), ("name", "type"))]
-    samples = []
-    for place, (image, number) in _read_list(source, ("image", "category")):
-        if number not in map(str, range(1, len(names) + 1)):
-            raise ValueError(f"{place}: the category is '{number}', not 1 to {len(names)}; correct or remove the line")
-        samples.append((place, Sample(f"Img/{image}", names[int(number) - 1], "train")))
-    load = FileLoader(folder)
+    load, boxes = FileLoader(folder), None
     if settings.get("crop", True):
         load = CropLoader(folder, settings.get("margin", 0.0))
-        boxes = _read_boxes(_find_list(folder, "list_bbox.txt"))
-        samples = [(place, _add_box(sample, boxes, place)) for place, sample in samples]
-    PUBLISHER.check_images(folder, [sample.path for _, sample in samples], source)
-    chosen = split_samples([sample for _, sample in samples], settings, source, test=1 / 6, validation=1 / 5)
+        rows = _read_list(_find_list(folder, "list_bbox.txt"), ("image", "left", "top", "right", "bottom"))
+        boxes = {image: (place, edges) for place, (image, *edges) in rows}
+    samples, left_out = [], Counter()
+    for place, (image, number) in _read_list(source, ("image", "category")):
+        with count_bad_entries(left_out, tolerance):
+            if number not in map(str, range(1, len(names) + 1)):
+                message = f"{place}: the category is '{number}', not 1 to {len(names)}"
+                raise BadEntryError("images of an unknown category", message)
+            sample = Sample(f"Img/{image}", names[int(number) - 1], "train")
+            samples.append(sample if boxes is None else _add_box(sample, boxes.get(image), place))
+    paths = [sample.path for sample in samples]
+    PUBLISHER.check_images(folder, paths, source, tolerance.list_roots(data_root))
+    note_left_out(source, left_out)
+    chosen = split_samples(samples, settings, source, test=1 / 6, validation=1 / 5)
     return build_manifest(chosen, load, settings, source)
 
 
 def _find_list(folder: Path, name: str) -> Path:
-    return PUBLISHER.find_file(folder, *(f"{parent}/{name}" for parent in FOLDERS))
+    return PUBLISHER.find_file(folder, *(f"{parent}/{name}" for parent in DEEPFASHION_FOLDERS))
 
 
 def _read_list(path: Path, fields: Sequence[str]) -> list[tuple[str, list[str]]]:
@@ -64,13 +77,10 @@ def _read_list(path: Path, fields: Sequence[str]) -> list[tuple[str, list[str]]]
     return rows
 
 
-def _read_boxes(path: Path) -> dict[str, tuple[str, Box]]:
-    rows = _read_list(path, ("image", "left", "top", "right", "bottom"))
-    return {f"Img/{image}": (place, parse_box(edges, place)) for place, (image, *edges) in rows}
-
-
-def _add_box(sample: Sample, boxes: Mapping[str, tuple[str, Box]], place: str) -> CropSample:
-    if sample.path not in boxes:
-        raise ValueError(f"{place}: the image has no box in list_bbox.txt; add one or set `crop` to false")
-    place, box = boxes[sample.path]
+def _add_box(sample: Sample, row: tuple[str, list[str]] | None, place: str) -> CropSample:
+    if row is None:
+        message = f"{place}: the image has no box in list_bbox.txt, which only `crop: false` can do without"
+        raise BadEntryError("images without a box", message)
+    place, edges = row
+    box = parse_box(edges, place)
     return CropSample(sample.path, sample.label, sample.split, file=sample.path, box=box, place=place)

@@ -164,7 +164,7 @@ def _list_candidates(manifests: Mapping[str, Manifest]) -> list[tuple[str, Sampl
 
 def _find_file(manifest: Manifest, sample: Sample) -> str | None:
     """The file that is just this image."""
-    return f"{manifest.load.folder}/{sample.path}" if isinstance(manifest.load, FileLoader) else None
+    return str(manifest.load.find_file(sample)) if isinstance(manifest.load, FileLoader) else None
 
 
 def _digest(manifest: Manifest, sample: Sample) -> str | None:

@@ -10,20 +10,28 @@ The order of the fields and of the expressions is that of the publisher's readme
 and readers of the file quote it (rhkb.cn/news/38351.html is one).
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from stages.sources.base import Manifest, build_manifest
+from stages.sources.base import Manifest, Tolerance, build_manifest
 from stages.sources.cropping import CropLoader, CropSample, parse_box
-from stages.sources.published import Publisher, note_left_out, read_lines, split_samples
+from stages.sources.published import (
+    BadEntryError,
+    Publisher,
+    count_bad_entries,
+    note_left_out,
+    read_lines,
+    split_samples,
+)
 
 PUBLISHER = Publisher("ExpW", "http://mmlab.ie.cuhk.edu.hk/projects/socialrelation/index.html")
 EXPRESSIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 FIELDS = ("name", "face id", "top", "left", "right", "bottom", "confidence", "expression")
 
 
-def read(settings: Mapping[str, Any], data_root: Path) -> Manifest:
+def read(settings: Mapping[str, Any], data_root: Path, tolerance: Tolerance) -> Manifest:
     """One sample per face, cut out with `margin`; `split` defaults to the paper's 80 to 20.
 
     A sample's path is the image's with # and the face id. Faces of one image may come into
@@ -38,19 +46,21 @@ def read(settings: Mapping[str, Any], data_root: Path) -> Manifest:
     source = PUBLISHER.find_file(folder, "label/label.lst")
     samples: dict[str, CropSample] = {}
     lines: dict[str, list[str]] = {}
-    n_repeated = 0
+    left_out = Counter()
     for place, fields in read_lines(source, FIELDS):
-        sample = _parse_face(fields, place)
-        if sample.path not in samples:
-            samples[sample.path], lines[sample.path] = sample, fields
-        elif lines[sample.path] == fields:
-            n_repeated += 1
-        else:
-            first = samples[sample.path].place
-            raise ValueError(f"{place}: face {fields[1]} of '{fields[0]}' differs from that of {first}; keep one")
+        with count_bad_entries(left_out, tolerance):
+            sample = _parse_face(fields, place)
+            if sample.path not in samples:
+                samples[sample.path], lines[sample.path] = sample, fields
+            elif lines[sample.path] == fields:
+                left_out["repeated lines"] += 1
+            else:
+                first = samples[sample.path].place
+                message = f"{place}: face {fields[1]} of '{fields[0]}' differs from that of {first}"
+                raise BadEntryError("other versions of a face", message)
     files = sorted({sample.file for sample in samples.values()})
-    PUBLISHER.check_images(folder, files, source)
-    note_left_out(source, {"repeated lines": n_repeated})
+    PUBLISHER.check_images(folder, files, source, tolerance.list_roots(data_root))
+    note_left_out(source, left_out)
     chosen = split_samples(list(samples.values()), settings, source, test=0.2, validation=0.1)
     return build_manifest(chosen, CropLoader(folder, settings.get("margin", 0.0)), settings, source)
 
@@ -58,9 +68,8 @@ def read(settings: Mapping[str, Any], data_root: Path) -> Manifest:
 def _parse_face(fields: list[str], place: str) -> CropSample:
     name, face, top, left, right, bottom, _, expression = fields
     if expression not in map(str, range(len(EXPRESSIONS))):
-        raise ValueError(
-            f"{place}: the expression is '{expression}', not 0 to {len(EXPRESSIONS) - 1}; correct or remove the line"
-        )
+        message = f"{place}: the expression is '{expression}', not 0 to {len(EXPRESSIONS) - 1}"
+        raise BadEntryError("faces of an unknown expression", message)
     file = f"image/origin/{name}"
     box = parse_box([left, top, right, bottom], place)
     return CropSample(f"{file}#{face}", EXPRESSIONS[int(expression)], "train", file=file, box=box, place=place)

@@ -17,9 +17,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stages.sources.base import FileLoader, Manifest, Sample, build_manifest, select_samples
+from stages.sources.base import FileLoader, Manifest, Sample, Tolerance, build_manifest, select_samples
 from stages.sources.pixel_rows import PixelLoader, PixelSample, find_column, read_rows
-from stages.sources.published import Publisher, note_left_out
+from stages.sources.published import BadEntryError, Publisher, count_bad_entries, note_left_out
 
 PUBLISHER = Publisher(
     "FER+",
@@ -36,7 +36,7 @@ USAGES = {
 SIDE = 48
 
 
-def read(settings: Mapping[str, Any], data_root: Path) -> Manifest:
+def read(settings: Mapping[str, Any], data_root: Path, tolerance: Tolerance) -> Manifest:
     """Images by majority vote (see `find_majority`) and published split; the rest is left out.
 
     Rows without an image name, which are no faces, are left out too.
@@ -47,11 +47,12 @@ def read(settings: Mapping[str, Any], data_root: Path) -> Manifest:
     """
     folder = data_root / settings["path"]
     source = PUBLISHER.find_file(folder, "fer2013new.csv")
-    n_rows, found = _read_votes(source)
+    n_rows, found = _read_votes(source, tolerance)
     images = folder / "data" if (folder / "data").is_dir() else folder
     load = FileLoader(images)
     if any((images / sample.path).is_file() for sample in found.values()):
-        PUBLISHER.check_images(images, [sample.path for sample in found.values()], source)
+        paths = [sample.path for sample in found.values()]
+        PUBLISHER.check_images(images, paths, source, tolerance.list_roots(data_root))
         samples = list(found.values())
     else:
         pixels = folder / "fer2013.csv"
@@ -75,22 +76,23 @@ def find_majority(votes: Sequence[int]) -> str | None:
     return winner if 2 * most > sum(kept) and winner in CLASSES else None
 
 
-def _read_votes(source: Path) -> tuple[int, dict[int, Sample]]:
+def _read_votes(source: Path, tolerance: Tolerance) -> tuple[int, dict[int, Sample]]:
     """How many rows there are, and the samples, by row, of those that have a majority."""
     found, left_out, n_rows = {}, Counter(), 0
     for row, (_, place, fields) in enumerate(read_rows(source, ("Usage", "Image name", *VOTES))):
         n_rows += 1
         usage, name = fields["Usage"], fields["Image name"]
-        if usage not in USAGES:
-            raise ValueError(f"{place}: Usage is '{usage}', not {', '.join(USAGES)}; correct it or get the file again")
-        if not name:
-            left_out["rows without an image"] += 1
-            continue
-        if label := find_majority(_parse_votes(fields, place)):
-            split, subfolder = USAGES[usage]
-            found[row] = Sample(f"{subfolder}/{name}", label, split)
-        else:
-            left_out["images without a majority for an expression"] += 1
+        with count_bad_entries(left_out, tolerance):
+            if usage not in USAGES:
+                message = f"{place}: Usage is '{usage}', not {', '.join(USAGES)}"
+                raise BadEntryError("rows of an unknown Usage", message)
+            if not name:
+                left_out["rows without an image"] += 1
+            elif label := find_majority(_parse_votes(fields, place)):
+                split, subfolder = USAGES[usage]
+                found[row] = Sample(f"{subfolder}/{name}", label, split)
+            else:
+                left_out["images without a majority for an expression"] += 1
     note_left_out(source, left_out)
     return n_rows, found
 
@@ -98,10 +100,11 @@ def _read_votes(source: Path) -> tuple[int, dict[int, Sample]]:
 def _parse_votes(fields: Mapping[str, str], place: str) -> list[int]:
     for name in VOTES:
         if not fields[name].isdecimal():
-            raise ValueError(f"{place}: column '{name}' holds '{fields[name]}', not a count of votes; correct it")
+            message = f"{place}: column '{name}' holds '{fields[name]}', not a count of votes"
+            raise BadEntryError("rows without counts of votes", message)
     votes = [int(fields[name]) for name in VOTES]
     if not any(votes):
-        raise ValueError(f"{place}: '{fields['Image name']}' has no votes; remove its name to leave it out")
+        raise BadEntryError("images without votes", f"{place}: '{fields['Image name']}' has no votes")
     return votes
 
 

@@ -11,6 +11,7 @@ from stages.sources.base import (
     FileLoader,
     Manifest,
     Sample,
+    Tolerance,
     assign_splits,
     build_manifest,
     select_samples,
@@ -18,7 +19,7 @@ from stages.sources.base import (
 )
 
 
-def read(settings: Mapping[str, Any], data_root: Path) -> Manifest:
+def read(settings: Mapping[str, Any], data_root: Path, tolerance: Tolerance) -> Manifest:
     """Images of `path`, whose class is the folder they lie in.
 
     `split: folders`, the default, takes `train/<class>/…`, `test/<class>/…` and, where there is

@@ -15,8 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from stages.core.suggestions import list_names, suggest
-from stages.sources.base import EXTENSIONS, FileLoader, Manifest, Sample, build_manifest
-from stages.sources.published import LARGEST_SHARE_MISSING, Publisher, note_left_out, read_lines, split_samples
+from stages.sources.base import EXTENSIONS, FileLoader, Manifest, Sample, Tolerance, build_manifest
+from stages.sources.published import (
+    LARGEST_SHARE_MISSING,
+    BadEntryError,
+    Publisher,
+    count_bad_entries,
+    note_left_out,
+    read_lines,
+    split_samples,
+)
 
 PUBLISHER = Publisher("PETA", "http://mmlab.ie.cuhk.edu.hk/projects/PETA.html")
 PARTS = (
@@ -33,7 +41,7 @@ STAGES = {
 """Age stage by attribute; the paper has none for the youngest."""
 
 
-def read(settings: Mapping[str, Any], data_root: Path) -> Manifest:
+def read(settings: Mapping[str, Any], data_root: Path, tolerance: Tolerance) -> Manifest:
     """Images by age stage, split 4 : 1 : 1 like the paper: images of one person may be parted.
 
     Whoever has no age stage, or more than one, is left out.
@@ -47,7 +55,7 @@ def read(settings: Mapping[str, Any], data_root: Path) -> Manifest:
         raise PUBLISHER.report_missing(folder, f"archive/Label.txt in {list_names(absent)}")
     samples, left_out = [], Counter()
     for name in PARTS:
-        found, counts = _read_part(folder / name / "archive")
+        found, counts = _read_part(folder / name / "archive", tolerance)
         samples += [Sample(f"{name}/archive/{image}", label, "train") for image, label in found]
         left_out += counts
     note_left_out(folder, left_out)
@@ -55,7 +63,7 @@ def read(settings: Mapping[str, Any], data_root: Path) -> Manifest:
     return build_manifest(chosen, FileLoader(folder), settings, folder)
 
 
-def _read_part(archive: Path) -> tuple[list[tuple[str, str]], Counter]:
+def _read_part(archive: Path, tolerance: Tolerance) -> tuple[list[tuple[str, str]], Counter]:
     """Images and age stages of one of the ten, and how much of it is left out."""
     names = sorted(entry.name for entry in archive.iterdir())
     images = [name for name in names if name.lower().endswith(EXTENSIONS) and not name.startswith(".")]
@@ -64,15 +72,16 @@ def _read_part(archive: Path) -> tuple[list[tuple[str, str]], Counter]:
     lines = list(read_lines(archive / "Label.txt", ("key and attributes",)))
     for place, (line,) in lines:
         key, *attributes = line.split()
-        stage = _find_stage(attributes, place)
         of_key = by_key.get(key) or by_key.get(Path(key).stem, [])
         labelled.update(of_key)
-        if not of_key:
-            without.append(f"{place}: no image is called '{key}' or begins with '{key}_'")
-        elif stage is None:
-            left_out["images without one of the four age stages"] += len(of_key)
-        else:
-            found += [(image, stage) for image in of_key]
+        with count_bad_entries(left_out, tolerance):
+            stage = _find_stage(attributes, place)
+            if not of_key:
+                without.append(f"{place}: no image is called '{key}' or begins with '{key}_'")
+            elif stage is None:
+                left_out["images without one of the four age stages"] += len(of_key)
+            else:
+                found += [(image, stage) for image in of_key]
     if len(without) > LARGEST_SHARE_MISSING * len(lines):
         raise PUBLISHER.report_missing(archive, f"the images of {len(without)} labels ({without[0]})")
     left_out["labels without an image"] = len(without)
@@ -93,5 +102,6 @@ def _index_images(images: Iterable[str]) -> dict[str, list[str]]:
 def _find_stage(attributes: Iterable[str], place: str) -> str | None:
     ages = {one for one in attributes if one.startswith(("personalLess", "personalLarger"))}
     if unknown := sorted(ages - set(STAGES)):
-        raise ValueError(f"{place}: the age '{unknown[0]}' is unknown{suggest(unknown[0], STAGES)}; correct it")
+        message = f"{place}: the age '{unknown[0]}' is unknown{suggest(unknown[0], STAGES)}"
+        raise BadEntryError("labels of an unknown age", message)
     return STAGES[ages.pop()] if len(ages) == 1 else None

@@ -53,6 +53,10 @@ class PixelLoader:
             wanted = f"{self.side} x {self.side} numbers from 0 to 255"
             raise ValueError(f"{sample.place}: the pixels are not {wanted}; get the file again") from None
 
+    def find_file(self, sample: PixelSample) -> Path:
+        """The file that all images are read from."""
+        return self.path
+
 
 def find_column(path: Path, name: str) -> int:
     """The index of a column.

@@ -1,17 +1,41 @@
 """What readers of published datasets share: one message for what is missing, label files and splits."""
 
 import logging
-import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from stages.core.suggestions import list_names
-from stages.sources.base import Sample, assign_splits, select_samples
+from stages.sources.base import Sample, Tolerance, assign_splits, locate_image, normalize_path, select_samples
 
 LARGEST_SHARE_MISSING = 0.01
 """With more of its images missing a dataset is taken for partly unpacked."""
+
+
+class BadEntryError(ValueError):
+    """No sample can be made of an entry of a published list.
+
+    Attributes:
+        kind: what such entries are called where they are counted.
+    """
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(f"{message}; get the file again, or set images.on_error to skip to have such entries left out")
+        self.kind = kind
+
+
+@contextmanager
+def count_bad_entries(counts: Counter, tolerance: Tolerance) -> Iterator[None]:
+    """Count an entry that turns out to be bad instead of raising its error, where that is tolerated."""
+    try:
+        yield
+    except BadEntryError as error:
+        if not tolerance.bad_entries:
+            raise
+        counts[error.kind] += 1
 
 
 @dataclass(frozen=True)
@@ -32,18 +56,24 @@ class Publisher:
                 return folder / name
         raise self.report_missing(folder, " or ".join(names))
 
-    def check_images(self, folder: Path, paths: Sequence[str], source: Path) -> None:
+    def check_images(self, folder: Path, paths: Sequence[str], source: Path, roots: Sequence[Path] | None = ()) -> None:
         """Refuse a partly unpacked dataset; few missing images are left to `images.on_error`.
 
         Args:
             folder: that `paths` are below.
             paths: of all images that have a label, POSIX style.
             source: of the labels, for messages.
+            roots: see `normalize_path`.
 
         Raises:
-            ValueError: more than `LARGEST_SHARE_MISSING` of the images do not exist.
+            ValueError: more than `LARGEST_SHARE_MISSING` of the images do not exist, or one lies elsewhere.
         """
-        missing = [path for path in paths if not os.path.isfile(f"{folder}/{path}")]
+        try:
+            for path in paths:
+                normalize_path(path, folder, roots)
+        except ValueError as error:
+            raise ValueError(f"{source}: {error}") from None
+        missing = [path for path in paths if not locate_image(folder, path).is_file()]
         if len(missing) > LARGEST_SHARE_MISSING * len(paths):
             labelled = f"{len(missing)} of the {len(paths)} images labelled in {source}, such as '{missing[0]}'"
             raise self.report_missing(folder, labelled)

@@ -1,59 +1,24 @@
-"""The readers by the name that `source` gives them; a new one is a module and a line here."""
+"""The readers by the name that `source` gives them; a new one is a module and a name here."""
 
+import importlib
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from stages.sources import (
-    aflw,
-    deepfashion,
-    expw,
-    ferplus,
-    image_folder,
-    peta,
-    sfew,
-    synthetic_faces,
-    table,
-)
-from stages.sources.base import Manifest
+from stages.sources.base import STRICT, Manifest, Tolerance
 
-LABEL_FILES = {
-    "aflw": ("aflw.sqlite",),
-    "deepfashion": tuple(f"{folder}/*.txt" for folder in deepfashion.FOLDERS),
-    "expw": ("label/label.lst",),
-    "ferplus": ("fer2013new.csv",),
-    "peta": ("*/archive/Label.txt",),
-}
-"""Where a published dataset has its labels, below `path`."""
-
-READERS = {
-    "image_folder": image_folder.read,
-    "synthetic_faces": synthetic_faces.read,
-    "table": table.read,
-    "aflw": aflw.read,
-    "deepfashion": deepfashion.read,
-    "expw": expw.read,
-    "ferplus": ferplus.read,
-    "peta": peta.read,
-    "sfew": sfew.read,
-}
-
-PUBLISHERS = {
-    "aflw": aflw.PUBLISHER,
-    "deepfashion": deepfashion.PUBLISHER,
-    "expw": expw.PUBLISHER,
-    "ferplus": ferplus.PUBLISHER,
-    "peta": peta.PUBLISHER,
-    "sfew": sfew.PUBLISHER,
-}
+READERS = ("image_folder", "synthetic_faces", "table", "aflw", "deepfashion", "expw", "ferplus", "peta", "sfew")
+"""Modules of this package. Each is imported only when it is asked for: what was read does not depend on the others."""
 
 
-def read_source(settings: Mapping[str, Any], data_root: str | Path) -> Manifest:
+def read_source(settings: Mapping[str, Any], data_root: str | Path, tolerance: Tolerance = STRICT) -> Manifest:
     """List a dataset; no image is opened.
 
     Args:
         settings: of one dataset: `source`, `task`, and the keys of that source.
         data_root: folder that the paths in the settings are relative to.
+        tolerance: of what would otherwise be an error.
 
     Raises:
         ValueError: there is no such source, or the dataset breaks one of its rules; the message is
@@ -62,27 +27,19 @@ def read_source(settings: Mapping[str, Any], data_root: str | Path) -> Manifest:
     name = settings.get("source")
     if name not in READERS:
         raise ValueError(f"unknown source '{name}'; set `source` to {', '.join(READERS)}")
-    return READERS[name](settings, Path(data_root))
+    return find_reader(name).read(settings, Path(data_root), tolerance)
 
 
-def list_label_files(settings: Mapping[str, Any], data_root: str | Path) -> list[Path]:
-    """The files whose content says which image has which label, sorted; none where folders do.
-
-    Args:
-        settings: of one dataset.
-        data_root: see `read_source`.
-    """
-    path = Path(data_root) / settings.get("path", "")
-    if settings["source"] == "table":
-        return [path] if path.is_file() else []
-    return sorted(file for pattern in LABEL_FILES.get(settings["source"], ()) for file in path.glob(pattern))
+def find_reader(name: str) -> ModuleType:
+    """The module of a source."""
+    return importlib.import_module(f"stages.sources.{name}")
 
 
 def describe_source(name: str) -> str:
     """Where the images of a source come from and what that means for a network, for people."""
     if name == "synthetic_faces":
         return "drawn by this project's code."
-    publisher = PUBLISHERS.get(name)
+    publisher = getattr(find_reader(name), "PUBLISHER", None)
     whose = f"{publisher.dataset}, from {publisher.page}" if publisher else "from a folder or table; whose, is not said"
     return f"{whose}. The terms of the images decide what the network may be used for."
 

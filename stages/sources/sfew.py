@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.core.suggestions import list_names, suggest
-from stages.sources.base import EXTENSIONS, FileLoader, Manifest, Sample, build_manifest, select_samples
+from stages.sources.base import EXTENSIONS, FileLoader, Manifest, Sample, Tolerance, build_manifest, select_samples
 from stages.sources.published import Publisher
 
 PUBLISHER = Publisher("SFEW 2.0", "https://cs.anu.edu.au/few/")
@@ -23,7 +23,7 @@ EXPRESSIONS = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise"
 SPLIT_OF = {"Train": "train", "Val": "test"}
 
 
-def read(settings: Mapping[str, Any], data_root: Path) -> Manifest:
+def read(settings: Mapping[str, Any], data_root: Path, tolerance: Tolerance) -> Manifest:
     """Faces of Train, of which some are kept for validation, and of Val.
 
     Raises:

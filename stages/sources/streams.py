@@ -1,12 +1,14 @@
 """Images written one after the other to a .npy file that `np.load` can map."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
+from stages.sources.base import Sample
+from stages.sources.decoding import check_skipped
 from stages.storage.files import replace_when_complete
 
 
@@ -41,3 +43,38 @@ def open_image_stream(path: str | Path, image_shape: tuple[int, int, int]) -> It
         stream = ImageStream(file, image_shape)
         yield stream
         stream.finish()
+
+
+def write_images(
+    paths: Mapping[str, str | Path],
+    image_shape: tuple[int, int, int],
+    samples: Sequence[Sample],
+    decoded: Iterable[np.ndarray | str],
+    *,
+    stop: bool,
+) -> dict[str, list[list[str]]]:
+    """Write decoded images, in their order; no file appears unless all do.
+
+    Args:
+        paths: of the file of every split.
+        image_shape: of the images.
+        samples: all of them, good and bad.
+        decoded: for each sample its image, or what is wrong with it.
+        stop: whether one bad image is too many.
+
+    Returns:
+        Path and reason of every bad image, by split.
+
+    Raises:
+        ValueError: see `check_skipped`.
+    """
+    skipped = {split: [] for split in paths}
+    with ExitStack() as stack:
+        streams = {split: stack.enter_context(open_image_stream(path, image_shape)) for split, path in paths.items()}
+        for sample, image in zip(samples, decoded, strict=True):
+            if isinstance(image, str):
+                skipped[sample.split].append([sample.path, image])
+            else:
+                streams[sample.split].append(image)
+        check_skipped(skipped, samples, stop=stop)
+    return skipped

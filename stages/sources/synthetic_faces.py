@@ -10,7 +10,7 @@ from PIL import Image
 
 from stages.core.faces import EXPRESSIONS, POSES, STYLES, draw_face
 from stages.core.seeds import derive_seed
-from stages.sources.base import SPLITS, Manifest, Sample, build_manifest
+from stages.sources.base import SPLITS, Manifest, Sample, Tolerance, build_manifest
 
 CLASSES = {"expression": EXPRESSIONS, "pose": POSES}
 FREQUENCIES = {"expression": (0.18, 0.23, 0.22, 0.20, 0.17), "pose": (0.17, 0.20, 0.26, 0.20, 0.17)}
@@ -29,6 +29,9 @@ class FaceLoader:
         rng, labels = self.start(split, int(name.removesuffix(".png")))
         return Image.fromarray(draw_face(rng, **labels, style=self.style, size=size))
 
+    def find_file(self, sample: Sample) -> None:
+        """No file."""
+
     def start(self, split: str, number: int) -> tuple[np.random.Generator, dict[str, str]]:
         """The random generator of one face, and the face's class for either task."""
         rng = np.random.default_rng(derive_seed(self.seed, 0, f"face/{self.style}/{split}/{number}"))
@@ -39,7 +42,7 @@ class FaceLoader:
         return rng, {task: CLASSES[task][index] for task, index in drawn.items()}
 
 
-def read(settings: Mapping[str, Any], data_root: Path) -> Manifest:
+def read(settings: Mapping[str, Any], data_root: Path, tolerance: Tolerance) -> Manifest:
     """Faces by `seed`, `style` and `samples`; the class for the other task is an audit label.
 
     Face i of a split depends on seed, style, split and i, not on how many there are.

@@ -14,6 +14,7 @@ from stages.sources.base import (
     FileLoader,
     Manifest,
     Sample,
+    Tolerance,
     assign_splits,
     build_manifest,
     normalize_path,
@@ -23,7 +24,7 @@ from stages.sources.base import (
 EXTENSIONS = (".csv", ".parquet")
 
 
-def read(settings: Mapping[str, Any], data_root: Path) -> Manifest:
+def read(settings: Mapping[str, Any], data_root: Path, tolerance: Tolerance) -> Manifest:
     """Images named by the column `columns.path` of `path`, relative to the folder `images`.
 
     All columns are read as text, without the blanks around it. `split: column` takes
@@ -50,7 +51,8 @@ def read(settings: Mapping[str, Any], data_root: Path) -> Manifest:
         raise ValueError(f"{folder}: is not a folder; correct `images` or `data_root`")
     audit = columns.get("audit", {})
     others = [*audit.values(), *([columns["split"]] if split == "column" else [])]
-    paths, labels, text = read_rows(path, folder, columns["path"], columns["label"], others)
+    roots = tolerance.list_roots(data_root)
+    paths, labels, text = read_rows(path, folder, columns["path"], columns["label"], others, roots)
     if split == "column":
         splits = text[columns["split"]]
         _check_splits(path, columns["split"], splits)
@@ -67,9 +69,16 @@ def read(settings: Mapping[str, Any], data_root: Path) -> Manifest:
 
 
 def read_rows(
-    path: Path, folder: Path, path_column: str, label_column: str, others: Sequence[str] = ()
+    path: Path,
+    folder: Path,
+    path_column: str,
+    label_column: str,
+    others: Sequence[str] = (),
+    roots: Sequence[Path] | None = (),
 ) -> tuple[list[str], list[str], dict[str, list[str]]]:
-    """Image paths below `folder`, labels, and the text of `others` by column, one entry per row.
+    """Image paths from `folder`, labels, and the text of `others` by column, one entry per row.
+
+    Images may lie below `folder`, below the table's own, and below `roots`; anywhere where that is None.
 
     Raises:
         ValueError: see `read_text`; or a path or label is empty, or a path lies elsewhere.
@@ -77,7 +86,8 @@ def read_rows(
     text = read_text(path, [path_column, label_column, *others])
     _check_filled(path, path_column, text[path_column])
     _check_filled(path, label_column, text[label_column])
-    paths = [_normalize(path, row, name, folder) for row, name in enumerate(text[path_column], start=1)]
+    roots = None if roots is None else (path.parent, *roots)
+    paths = [_normalize(path, row, name, folder, roots) for row, name in enumerate(text[path_column], start=1)]
     return paths, text[label_column], text
 
 
@@ -150,9 +160,9 @@ def _check_splits(path: Path, name: str, values: list[str]) -> None:
         )
 
 
-def _normalize(path_table: Path, row: int, path: str, folder: Path) -> str:
+def _normalize(path_table: Path, row: int, path: str, folder: Path, roots: Sequence[Path] | None) -> str:
     try:
-        return normalize_path(path, folder)
+        return normalize_path(path, folder, roots)
     except ValueError as error:
         raise ValueError(f"{path_table}: row {row}: {error}") from None
 

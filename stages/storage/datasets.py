@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.core.contracts import MANIFEST
+from stages.core.contracts import AUDIT_LABELS, MANIFEST
 from stages.storage.tables import read_table
 
 
@@ -41,7 +41,7 @@ def open_split(path_table: str, path_images: str) -> PreparedSplit:
     Raises:
         ValueError: a file is missing or damaged, or the two do not belong together.
     """
-    table = read_table(path_table, MANIFEST, ["sample_id", "label"])
+    table = read_table(path_table, MANIFEST)
     if not Path(path_images).exists():
         raise ValueError(f"{path_images}: does not exist; run snakemake for it first")
     try:
@@ -54,16 +54,17 @@ def open_split(path_table: str, path_images: str) -> PreparedSplit:
             f"{path_images}: holds {images.dtype} {images.shape}, but {path_table} describes uint8 {expected}; "
             "delete both and run snakemake again"
         )
-    classes = table.metadata["classes"]
+    [task] = table.metadata["tasks"]
+    classes = table.metadata["classes"][task]
     index = {name: number for number, name in enumerate(classes)}
     try:
-        labels = np.array([index[label] for label in table["label"]], dtype=np.int64)
+        labels = np.array([index[label] for label in table[f"label_{task}"]], dtype=np.int64)
     except KeyError as error:
         raise ValueError(f"{path_table}: label {error} is not among its classes {classes}") from None
     return PreparedSplit(
         name=table.metadata["dataset"],
         split=table.metadata["split"],
-        task=table.metadata["task"],
+        task=task,
         classes=classes,
         sample_ids=table["sample_id"],
         labels=labels,
@@ -72,13 +73,13 @@ def open_split(path_table: str, path_images: str) -> PreparedSplit:
     )
 
 
-def read_audit_labels(path_table: str, task: str) -> tuple[np.ndarray, np.ndarray]:
-    """Sample ids (n,) and the class names (n,) of a task that the split does not train on.
+def read_audit_labels(path_table: str, task: str) -> tuple[str, np.ndarray, np.ndarray]:
+    """Whose the labels are that were held back for a task: the dataset, sample ids (n,) and class names (n,).
 
     Names are None where they are not known.
 
     Raises:
-        ValueError: the manifest has no such column.
+        ValueError: the table has no such column.
     """
-    table = read_table(path_table, MANIFEST, ["sample_id", f"audit_{task}"])
-    return table["sample_id"], table[f"audit_{task}"]
+    table = read_table(path_table, AUDIT_LABELS, ["sample_id", f"audit_{task}"])
+    return table.metadata["dataset"], table["sample_id"], table[f"audit_{task}"]

@@ -6,13 +6,14 @@ from contextlib import closing
 import pytest
 
 from stages.sources.aflw import POSES
+from stages.sources.base import STRICT, Tolerance
 from stages.sources.registry import read_source
 
 TABLES = """
     CREATE TABLE Faces (face_id INTEGER, file_id TEXT, db_id TEXT);
     CREATE TABLE FaceImages (image_id INTEGER, db_id TEXT, file_id TEXT, filepath TEXT, width INTEGER, height INTEGER);
     CREATE TABLE FacePose (face_id INTEGER, roll REAL, pitch REAL, yaw REAL);
-    CREATE TABLE FaceRect (face_id INTEGER, x INTEGER, y INTEGER, w INTEGER, h INTEGER);
+    CREATE TABLE FaceRect (face_id INTEGER, x INTEGER, y INTEGER, w INTEGER, h INTEGER, annot_type_id INTEGER);
 """
 DEGREES = (-80, -45, 0, 45, 80)
 YAWS = {number: DEGREES[number % 5] for number in range(25)}
@@ -33,7 +34,7 @@ def database(tmp_path, draw):
         INSERT INTO FaceImages VALUES
             ({number}, 'flickr', 'image{number:05d}.png', '{number % 3}/image{number:05d}.png', 40, 30);
         INSERT INTO FacePose VALUES ({number}, 0.1, 0.2, {math.radians(yaw)});
-        INSERT INTO FaceRect VALUES ({number}, 10, 5, 10, 20)
+        INSERT INTO FaceRect VALUES ({number}, 10, 5, 10, 20, 0)
         """
         for number, yaw in YAWS.items()
     ]
@@ -41,8 +42,8 @@ def database(tmp_path, draw):
     return change
 
 
-def read(root, **settings):
-    return read_source({"source": "aflw", "task": "pose", "path": "aflw/data", **settings}, root)
+def read(root, tolerance=STRICT, **settings):
+    return read_source({"source": "aflw", "task": "pose", "path": "aflw/data", **settings}, root, tolerance)
 
 
 def test_faces_become_samples_of_five_poses(database, tmp_path):
@@ -66,7 +67,7 @@ def test_the_rectangle_is_cut_out_with_the_margin(database, tmp_path, find_box):
 def test_several_faces_of_an_image_are_several_samples(database, tmp_path, find_box):
     database("INSERT INTO Faces VALUES (99, 'image00000.png', 'flickr')")
     database("INSERT INTO FacePose VALUES (99, 0, 0, 0.0)")
-    database("INSERT INTO FaceRect VALUES (99, -5, -5, 15, 15)")
+    database("INSERT INTO FaceRect VALUES (99, -5, -5, 15, 15, 0)")
     manifest = read(tmp_path)
     sample = next(one for one in manifest.samples if one.path == "flickr/0/image00000.png#99")
     assert sample.label == "frontal"
@@ -103,6 +104,57 @@ def test_faces_without_a_pose_or_a_rectangle_are_left_out_and_counted(database, 
     assert caplog.messages[0].endswith("aflw.sqlite: left out 2 faces without a pose, 2 faces without a rectangle")
 
 
+@pytest.mark.parametrize(
+    ("rectangles", "box"),
+    [
+        # 0 is drawn by hand, 1 follows from landmarks, 2 was found by a detector.
+        ([(20, 10, 15, 15, 2), (1, 2, 3, 4, 1), (0, 0, 30, 30, 2)], (1, 2, 4, 6)),
+        ([(1, 2, 3, 4, 1), (5, 6, 7, 8, 1), (2, 2, 3, 3, 1)], (5, 6, 12, 14)),
+        ([(5, 6, 7, 8, None), (1, 2, 3, 4, 2)], (1, 2, 4, 6)),
+    ],
+)
+def test_of_several_rectangles_the_most_reliable_and_largest_is_taken(database, tmp_path, caplog, rectangles, box):
+    rows = [f"INSERT INTO FaceRect VALUES (3, {str(row)[1:-1].replace('None', 'NULL')})" for row in rectangles]
+    database("DELETE FROM FaceRect WHERE face_id = 3", *rows)
+    samples = read(tmp_path).samples
+    assert len(samples) == 25
+    assert next(one.box for one in samples if one.path.endswith("#3")) == box
+    assert caplog.messages[0].endswith(f"aflw.sqlite: left out {len(rows) - 1} further rectangles of a face")
+
+
+def test_without_their_kinds_the_largest_rectangle_is_taken(database, tmp_path):
+    before = read(tmp_path).samples
+    database("INSERT INTO FaceRect VALUES (3, 0, 0, 30, 30, 2)", "ALTER TABLE FaceRect DROP COLUMN annot_type_id")
+    samples = read(tmp_path).samples
+    assert [one for one in samples if not one.path.endswith("#3")] == [
+        one for one in before if not one.path.endswith("#3")
+    ]
+    assert next(one.box for one in samples if one.path.endswith("#3")) == (0, 0, 30, 30)
+
+
+def test_bad_entries_are_counted_where_they_are_tolerated(database, tmp_path, caplog):
+    database(
+        "DELETE FROM FaceImages WHERE image_id = 3",
+        "UPDATE FaceRect SET w = 0 WHERE face_id IN (4, 5)",
+        "UPDATE FaceRect SET x = -10 WHERE face_id = 6",
+        "UPDATE FacePose SET yaw = 'left' WHERE face_id = 7",
+        "INSERT INTO Faces VALUES (8, 'image00008.png', 'flickr')",
+    )
+    assert len(read(tmp_path, Tolerance(bad_entries=True)).samples) == 20
+    assert caplog.messages[0].endswith(
+        "aflw.sqlite: left out 1 faces without an image, 2 boxes without area, 1 boxes outside their images, "
+        "1 faces whose yaw or rectangle is not a number, 1 repeated faces"
+    )
+
+
+def test_an_image_outside_the_dataset_is_refused_unless_that_is_permitted(database, tmp_path):
+    (tmp_path / "aflw/data/flickr/0/image00003.png").rename(tmp_path.parent / f"{tmp_path.name}.png")
+    database(f"UPDATE FaceImages SET filepath = '../../../../{tmp_path.name}.png' WHERE image_id = 3")
+    with pytest.raises(ValueError, match=r"aflw\.sqlite: 'flickr/\.\./.*\.png' lies outside .*; correct it, or permit"):
+        read(tmp_path)
+    assert len(read(tmp_path, Tolerance(outside=True)).samples) == 25
+
+
 def test_the_database_is_left_as_it_is(database, tmp_path):
     path = tmp_path / "aflw/data/aflw.sqlite"
     before = path.read_bytes()
@@ -124,11 +176,17 @@ def test_images_may_lie_in_another_folder(database, tmp_path):
     [
         (
             "INSERT INTO Faces VALUES (3, 'image00003.png', 'flickr')",
-            r", face 3: occurs twice in Faces, FacePose, Face",
+            r", face 3: occurs twice in Faces, FacePose or Face",
         ),
-        ("INSERT INTO FaceRect VALUES (3, 1, 2, 3, 4)", r", face 3: occurs twice in Faces, FacePose, FaceRect or"),
-        ("DELETE FROM FaceImages WHERE image_id = 3", r", face 3: its image is not in FaceImages; get the database"),
-        ("UPDATE FaceRect SET w = 0 WHERE face_id = 3", r", face 3: the box .* is empty; correct or remove it"),
+        (
+            "UPDATE FaceImages SET filepath = '' WHERE image_id = 3",
+            r", face 3: its image is not in FaceImages; get the",
+        ),
+        ("DELETE FROM FaceImages WHERE image_id = 3", r", face 3: its image is not in FaceImages; get the file again"),
+        (
+            "UPDATE FaceRect SET w = 0 WHERE face_id = 3",
+            r", face 3: the box .* is empty; get the file again",
+        ),
         ("UPDATE FaceRect SET x = -10 WHERE face_id = 3", r", face 3: the box .*right 0, .* lies outside the image"),
         ("UPDATE FaceRect SET h = 'tall' WHERE face_id = 3", r", face 3: its yaw or its rectangle is not a number"),
         ("UPDATE FacePose SET yaw = 'left' WHERE face_id = 3", r", face 3: its yaw or its rectangle is not a number"),

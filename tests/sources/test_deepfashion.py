@@ -2,6 +2,7 @@ from collections import Counter
 
 import pytest
 
+from stages.sources.base import STRICT, Tolerance
 from stages.sources.registry import read_source
 
 CATEGORIES = ["Anorak", "Blazer", "Tee", "Cape"]
@@ -20,7 +21,7 @@ def write_list(path, columns, rows, announced=None):
 def read(tmp_path, draw):
     """Read lists with further lines, of images that exist."""
 
-    def read(*, labels=(), boxes=(), anno="Anno", drawn=tuple(IMAGES), announced=None, **settings):
+    def read(*, labels=(), boxes=(), anno="Anno", drawn=tuple(IMAGES), announced=None, tolerance=STRICT, **settings):
         folder = tmp_path / "deepfashion"
         draw(*(f"deepfashion/Img/{image}" for image in drawn))
         categories = [f"{name}      {1 + at % 3}" for at, name in enumerate(CATEGORIES)]
@@ -29,7 +30,8 @@ def read(tmp_path, draw):
         write_list(folder / anno / "list_category_img.txt", "image_name  category_label", [*lines, *labels], announced)
         lines = [f"{image}      010 005 020 025" for image in IMAGES]
         write_list(folder / anno / "list_bbox.txt", "image_name  x_1  y_1  x_2  y_2", [*lines, *boxes])
-        return read_source({"source": "deepfashion", "task": "category", "path": "deepfashion", **settings}, tmp_path)
+        settings = {"source": "deepfashion", "task": "category", "path": "deepfashion", **settings}
+        return read_source(settings, tmp_path, tolerance)
 
     return read
 
@@ -73,13 +75,13 @@ FIRST = next(iter(IMAGES))
     [
         (
             {"labels": ["img/x.png 5"]},
-            r"category_img\.txt, line 39: the category is '5', not 1 to 4; correct or remove",
+            r"category_img\.txt, line 39: the category is '5', not 1 to 4; get the file",
         ),
         ({"labels": ["img/x.png 0"]}, r"category_img\.txt, line 39: the category is '0', not 1 to 4"),
         ({"labels": ["img/x.png"]}, r"category_img\.txt, line 39: has 1 of the 2 fields 'image', 'category'"),
         (
             {"labels": ["img/x.png 1"]},
-            r"category_img\.txt, line 39: the image has no box in list_bbox\.txt; add one or",
+            r"category_img\.txt, line 39: the image has no box in list_bbox\.txt, which only `crop: false` can",
         ),
         (
             {"labels": [f"{FIRST} 1"]},
@@ -89,15 +91,18 @@ FIRST = next(iter(IMAGES))
             {"announced": 289222},
             r"category_img\.txt: announces '289222' entries, but has 36; unpack or download it again",
         ),
-        ({"boxes": ["img/x.png 1 2 3 x"]}, r"bbox\.txt, line 39: the box 1 2 3 x is not four numbers; correct it"),
+        (
+            {"labels": ["img/x.png 1"], "boxes": ["img/x.png 1 2 3 x"]},
+            r"bbox\.txt, line 39: the box 1 2 3 x is not four numbers; get",
+        ),
         ({"boxes": ["img/x.png 1 2 3"]}, r"bbox\.txt, line 39: has 4 of the 5 fields 'image', 'left'"),
         (
             {"labels": ["img/x.png 1"], "boxes": ["img/x.png 9 5 9 25"]},
-            r"bbox\.txt, line 39: the box \(left 9, .*\) is empty; correct or remove it",
+            r"bbox\.txt, line 39: the box \(left 9, .*\) is empty; get the file again",
         ),
         (
             {"labels": ["img/x.png 1"], "boxes": ["img/x.png -9 5 -1 25"]},
-            r"bbox\.txt, line 39: the box .* lies outside the image; correct or remove it",
+            r"bbox\.txt, line 39: the box .* lies outside the image; get the file again",
         ),
     ],
 )
@@ -105,6 +110,23 @@ def test_a_bad_line_is_named(read, lines, message):
     with pytest.raises(ValueError, match=rf"list_{message}") as caught:
         read(**lines)
     assert "\n" not in str(caught.value)
+
+
+def test_bad_lines_are_counted_where_they_are_tolerated(read, caplog):
+    labels = ["img/a.png 1", "img/b.png 1", "img/c.png 1", "img/d.png 9", "img/e.png 2"]
+    boxes = [
+        "img/a.png 1 2 3 x",
+        "img/b.png 9 5 9 25",
+        "img/d.png 1 2 3 4",
+        "img/e.png -9 5 -1 25",
+        "img/f.png ? ? ? ?",
+    ]
+    manifest = read(labels=labels, boxes=boxes, tolerance=Tolerance(bad_entries=True))
+    assert manifest.samples == read().samples
+    assert caplog.messages[0].endswith(
+        "list_category_img.txt: left out 1 boxes that are not four numbers, 1 boxes without area, "
+        "1 images without a box, 1 images of an unknown category, 1 boxes outside their images"
+    )
 
 
 def test_images_that_were_not_unpacked_are_one_line(read):

@@ -2,6 +2,7 @@ from collections import Counter
 
 import pytest
 
+from stages.sources.base import STRICT, Tolerance
 from stages.sources.expw import EXPRESSIONS
 from stages.sources.registry import read_source
 
@@ -14,11 +15,11 @@ GOOD = [
 def read(tmp_path, draw):
     """Read a label file, given its lines, of images that exist."""
 
-    def read(*lines, images=GOOD, **settings):
+    def read(*lines, images=GOOD, tolerance=STRICT, **settings):
         draw(*(f"ExpW/image/origin/{line.split()[0]}" for line in images))
         (tmp_path / "ExpW/label").mkdir(exist_ok=True)
         (tmp_path / "ExpW/label/label.lst").write_text("".join(f"{line}\n" for line in lines or GOOD))
-        return read_source({"source": "expw", "task": "expression", "path": "ExpW", **settings}, tmp_path)
+        return read_source({"source": "expw", "task": "expression", "path": "ExpW", **settings}, tmp_path, tolerance)
 
     return read
 
@@ -60,14 +61,14 @@ def test_a_line_repeated_word_for_word_counts_once(read, caplog):
     ("line", "message"),
     [
         ("angry_0.jpg 1 5 10 20 25 42.5", r"line 36: has 7 of the 8 fields 'name', 'face id', 'top', .*'expression'"),
-        ("angry_0.jpg 1 5 10 20 25 42.5 7", r"line 36: the expression is '7', not 0 to 6; correct or remove the line"),
+        ("angry_0.jpg 1 5 10 20 25 42.5 7", r"line 36: the expression is '7', not 0 to 6; get the file again"),
         ("angry_0.jpg 1 5 10 20 25 42.5 happy", r"line 36: the expression is 'happy', not 0 to 6"),
-        ("angry_0.jpg 1 5 ten 20 25 42.5 0", r"line 36: the box ten 5 20 25 is not four numbers; correct it"),
+        ("angry_0.jpg 1 5 ten 20 25 42.5 0", r"line 36: the box ten 5 20 25 is not four numbers; get"),
         ("angry_0.jpg 1 5 20 20 25 42.5 0", r"line 36: the box \(left 20, top 5, right 20, bottom 25\) is empty"),
-        ("angry_0.jpg 1 -9 10 20 0 42.5 0", r"line 36: the box .*bottom 0\) lies outside the image; correct or remove"),
+        ("angry_0.jpg 1 -9 10 20 0 42.5 0", r"line 36: the box .*bottom 0\) lies outside the image; get"),
         (
             "angry_0.jpg 0 5 10 20 25 42.5 1",
-            r"line 36: face 0 of 'angry_0\.jpg' differs from that of .*label\.lst, line 1; keep one",
+            r"line 36: face 0 of 'angry_0\.jpg' differs from that of .*label\.lst, line 1; get the file",
         ),
     ],
 )
@@ -75,6 +76,14 @@ def test_a_bad_line_is_named(read, line, message):
     with pytest.raises(ValueError, match=rf"label\.lst, {message}") as caught:
         read(*GOOD, line)
     assert "\n" not in str(caught.value)
+
+
+def test_bad_lines_are_counted_where_they_are_tolerated(read, caplog):
+    bad = ["angry_0.jpg 1 5 10 20 25 42.5 7", "angry_0.jpg 2 5 20 20 25 42.5 0", "angry_0.jpg 0 5 10 20 25 42.5 1"]
+    assert read(*GOOD, *bad, tolerance=Tolerance(bad_entries=True)).samples == read().samples
+    assert caplog.messages[0].endswith(
+        "label.lst: left out 1 faces of an unknown expression, 1 boxes without area, 1 other versions of a face"
+    )
 
 
 def test_a_box_beyond_its_image_is_named_when_it_is_cut_out(read):

@@ -3,6 +3,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from stages.sources.base import Tolerance
 from stages.sources.ferplus import CLASSES, USAGES, VOTES, find_majority
 from stages.sources.registry import read_source
 
@@ -110,9 +111,9 @@ def test_what_is_no_face_and_what_has_no_majority_is_left_out_and_counted(tmp_pa
     ("row", "message"),
     [
         ("Test,ferx.png,0,10,0,0,0,0,0,0,0,0", r", line 26: Usage is 'Test', not Training, PublicTest, PrivateTest"),
-        ("Training,ferx.png,0,0,0,0,0,0,0,0,0,0", r", line 26: 'ferx\.png' has no votes; remove its name to leave it"),
+        ("Training,ferx.png,0,0,0,0,0,0,0,0,0,0", r", line 26: 'ferx\.png' has no votes; get the file again, or set"),
         ("Training,ferx.png,0,ten,0,0,0,0,0,0,0,0", r", line 26: column 'happiness' holds 'ten', not a count of votes"),
-        ("Training,ferx.png,10", r", line 26: column 'happiness' holds '', not a count of votes; correct it"),
+        ("Training,ferx.png,10", r", line 26: column 'happiness' holds '', not a count of votes; get"),
         (ROWS[0], r": lists the same image twice: 'FER2013Train/fer0000000\.png'; keep one line for each image"),
     ],
 )
@@ -122,6 +123,20 @@ def test_a_bad_row_is_named(tmp_path, row, message):
     with pytest.raises(ValueError, match=rf"fer2013new\.csv{message}") as caught:
         read(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_bad_rows_are_counted_where_they_are_tolerated(tmp_path, caplog):
+    rows = ["Test,a.png,0,10", "Training,b.png,0,0,0,0,0,0,0,0,0,0", "Training,c.png,0,ten,0,0,0,0,0,0,0,0"]
+    write_votes(tmp_path, [*rows, *ROWS])
+    write_pixels(tmp_path, [*rows, *ROWS])
+    settings = {"source": "ferplus", "task": "expression", "path": "ferplus"}
+    manifest = read_source(settings, tmp_path, Tolerance(bad_entries=True))
+    assert len(manifest.samples) == len(ROWS)
+    # Row 3 of both files is the first good one.
+    assert np.asarray(manifest.load(manifest.samples[0], 32))[0, 0] == 3
+    assert caplog.messages[0].endswith(
+        "fer2013new.csv: left out 1 rows of an unknown Usage, 1 images without votes, 1 rows without counts of votes"
+    )
 
 
 def test_a_missing_column_is_named(tmp_path):

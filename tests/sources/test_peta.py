@@ -2,6 +2,7 @@ from collections import Counter
 
 import pytest
 
+from stages.sources.base import STRICT, Tolerance
 from stages.sources.peta import PARTS
 from stages.sources.registry import read_source
 
@@ -20,11 +21,11 @@ def read(tmp_path, draw):
             lines.append(f"{names[0] if part == 'CUHK' else number} accessoryHat {age} personalMale hairShort \n")
         (tmp_path / f"peta/{part}/archive/Label.txt").write_text("".join(lines))
 
-    def read(*lines, images=(), **settings):
+    def read(*lines, images=(), tolerance=STRICT, **settings):
         draw(*(f"peta/MIT/archive/{name}" for name in images))
         with (tmp_path / "peta/MIT/archive/Label.txt").open("a") as file:
             file.writelines(f"{line}\n" for line in lines)
-        return read_source({"source": "peta", "task": "age_stage", "path": "peta", **settings}, tmp_path)
+        return read_source({"source": "peta", "task": "age_stage", "path": "peta", **settings}, tmp_path, tolerance)
 
     return read
 
@@ -100,6 +101,13 @@ def test_a_bad_line_is_named(read, line, message):
     with pytest.raises(ValueError, match=message) as caught:
         read(line)
     assert "\n" not in str(caught.value)
+
+
+def test_unknown_ages_are_counted_where_they_are_tolerated(read, caplog):
+    before = labels_of(read())
+    found = read("5 personalLess61", images=["5_1.bmp"], tolerance=Tolerance(bad_entries=True))
+    assert labels_of(found) == before
+    assert caplog.messages[0].endswith("/peta: left out 1 labels of an unknown age")
 
 
 def test_parts_that_were_not_unpacked_are_one_line(read, tmp_path):

@@ -1,3 +1,5 @@
+import os
+import re
 from collections import Counter
 
 import pyarrow as pa
@@ -5,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from stages.sources.base import STRICT, Tolerance
 from stages.sources.registry import read_source
 
 COLUMNS = {"path": "path", "label": "age", "split": "split", "audit": {"gender": "gender"}}
@@ -12,12 +15,13 @@ HEADER = "path,age,split,gender\n"
 ROWS = "b.png,61+,train,female\na.png,0-12,train,\nd.png,61+,test,male\nc.png,0-12,test,male\ne.png,61+,validation,\n"
 
 
-def read(root, content=HEADER + ROWS, **settings):
+def read(root, content=HEADER + ROWS, tolerance=STRICT, **settings):
     if content is not None:
         (root / "labels.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
     return read_source(
         {"source": "table", "task": "age", "path": "labels.csv", "columns": COLUMNS, "split": "column", **settings},
         root,
+        tolerance,
     )
 
 
@@ -72,10 +76,57 @@ def test_images_folder(tmp_path):
 
 def test_absolute_paths_below_the_folder_become_relative(tmp_path):
     assert read(tmp_path, HEADER + ROWS.replace("b.png", f"{tmp_path}/./b.png")).samples == read(tmp_path).samples
+
+
+@pytest.mark.parametrize("name", ["/far/b.png", "../../secret.png", "deep/../../../secret.png", "{root}/../b.png"])
+def test_images_elsewhere_are_refused_unless_that_is_permitted(tmp_path, name):
+    name = name.format(root=tmp_path)
+    content = HEADER + ROWS.replace("d.png", name)
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels/labels.csv").write_text(content)
+    message = rf"labels\.csv: row 3: '{re.escape(name)}' lies outside .*{tmp_path.name}/labels and .*{tmp_path.name}; "
     with pytest.raises(
-        ValueError, match=r"row 1: '/far/b.png' does not lie below .*; name a folder of images above it"
-    ):
-        read(tmp_path, HEADER + ROWS.replace("b.png", "/far/b.png"))
+        ValueError, match=message + r"correct it, or permit it by images\.outside_data_root: allow"
+    ) as caught:
+        read(tmp_path, None, path="labels/labels.csv")
+    assert "\n" not in str(caught.value)
+    manifest = read(tmp_path, None, Tolerance(outside=True), path="labels/labels.csv")
+    place = manifest.load.find_file(
+        next(one for one in manifest.samples if "d.png" not in one.path and ".." in one.path)
+    )
+    assert str(place) == os.path.normpath(tmp_path / "labels" / name)
+
+
+def test_images_may_lie_anywhere_below_data_root_and_beside_the_table(tmp_path):
+    (tmp_path / "here/labels").mkdir(parents=True)
+    (tmp_path / "pictures").mkdir()
+    content = HEADER + ROWS.replace("b.png", "../other/b.png").replace("d.png", f"{tmp_path}/here/labels/d.png")
+    (tmp_path / "here/labels/labels.csv").write_text(content)
+    root = tmp_path / "here"
+    assert "../other/b.png" in paths_of(read(root, None, path="labels/labels.csv"), "train")
+    # The table's folder and that of the images count, too, where they lie outside data_root.
+    settings = {"path": "../labels/labels.csv", "images": "../../pictures"}
+    (root / "elsewhere").mkdir()
+    (root / "labels/labels.csv").write_text(HEADER + ROWS.replace("d.png", f"{tmp_path}/here/labels/d.png"))
+    assert "../here/labels/d.png" in paths_of(read(root / "elsewhere", None, **settings), "test")
+
+
+def test_links_are_followed_and_dots_go_up_by_name(tmp_path):
+    """A folder may be a link to another disk: what lies above the link counts, not what lies above its target."""
+    for name in ("disk/faces", "root/other", "disk/other"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "root/faces").symlink_to(tmp_path / "disk/faces")
+    Image.new("L", (3, 2)).save(tmp_path / "root/other/b.png")
+    Image.new("L", (7, 7)).save(tmp_path / "disk/other/b.png")
+    Image.new("L", (4, 4)).save(tmp_path / "disk/a.png")
+    (tmp_path / "disk/faces/a.png").symlink_to("../a.png")
+    (tmp_path / "disk/faces/labels.csv").write_text(HEADER + ROWS.replace("b.png", "../other/b.png"))
+    manifest = read(tmp_path / "root", None, path="faces/labels.csv")
+    sizes = {}
+    for sample in manifest.samples[:2]:
+        with manifest.load(sample, 32) as image:
+            sizes[sample.path] = image.size
+    assert sizes == {"../other/b.png": (3, 2), "a.png": (4, 4)}
 
 
 def test_ratio_does_not_depend_on_the_order_of_rows(tmp_path):

@@ -141,3 +141,30 @@ def test_weights_are_fetched_before_the_first_job(monkeypatch, tmp_path):
     network = {"backbone": "resnet18", "pretrained": "ResNet18_Weights.IMAGENET1K_V1"}
     with pytest.raises(ValueError, match=r"cannot download 'ResNet18_Weights\.IMAGENET1K_V1' .* fetch https://"):
         check(monkeypatch, tmp_path, network=network)
+
+
+def test_images_elsewhere_are_refused_unless_the_settings_permit_it(monkeypatch, tmp_path):
+    rows = [row.replace("x.png", "../x.png") for row in make_rows(9, "")]
+    datasets = {name: write_table(tmp_path, name, rows) for name in ("mood", "age")}
+    for dataset in datasets.values():
+        del dataset["columns"]["audit"]
+    with pytest.raises(ValueError, match=r"^dataset mood: .*mood\.csv: row 11: '\.\./x\.png' lies outside"):
+        check(monkeypatch, tmp_path, datasets=datasets)
+    check(monkeypatch, tmp_path, datasets=datasets, images={"outside_data_root": "allow"})
+
+
+def test_bad_entries_of_published_lists_are_refused_unless_they_are_skipped(monkeypatch, tmp_path):
+    (tmp_path / "expw/label").mkdir(parents=True)
+    (tmp_path / "expw/image/origin").mkdir(parents=True)
+    lines = [f"{number}.jpg 0 5 10 20 25 42.5 {number % 2}" for number in range(20)]
+    for number in range(20):
+        (tmp_path / f"expw/image/origin/{number}.jpg").touch()
+    (tmp_path / "expw/label/label.lst").write_text("\n".join([*lines, "0.jpg 1 5 10 5 25 42.5 0"]))
+    datasets = {"mood": {"source": "expw", "task": "mood", "path": "expw"}, "age": write_table(tmp_path, "age", [])}
+    (tmp_path / "age.csv").write_text("\n".join(["path,label,split,other", *make_rows(9, "")]))
+    del datasets["age"]["columns"]["audit"]
+    with pytest.raises(
+        ValueError, match=r"^dataset mood: .*label\.lst, line 21: the box .* is empty; get the file again, "
+    ):
+        check(monkeypatch, tmp_path, datasets=datasets)
+    check(monkeypatch, tmp_path, datasets=datasets, images={"on_error": "skip"})

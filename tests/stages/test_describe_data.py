@@ -182,6 +182,18 @@ def test_one_table_for_two_tasks(describe, people):
     assert "people and people_age: both have the task 'age'; name them apart with --tasks\n" in shown
 
 
+def test_images_elsewhere_need_a_permission_that_the_config_then_has(describe, people, tmp_path):
+    table = people / "labels.csv"
+    (people / "images/00.png").rename(tmp_path / "00.png")
+    table.write_text(table.read_text().replace("images/00.png", f"{tmp_path}/00.png"))
+    with pytest.raises(
+        ValueError, match=rf"labels\.csv: row \d+: '{tmp_path}/00\.png' lies outside .*data_root: allow"
+    ):
+        describe(people, check=False)
+    _, settings, _ = describe(people, "--outside-data-root", "allow", check=False)
+    assert settings["images"]["outside_data_root"] == "allow"
+
+
 def test_images_that_occur_twice_are_warned_of(describe, faces, people):
     for copy, original in (
         ("train/a/copy.png", "train/b/01.png"),  # in train, where neither is kept for validation

@@ -73,6 +73,27 @@ def test_only_some_rows_of_a_table_can_be_scored(run, folder, tmp_path):
         evaluate(run, "--images", folder / "left", *table[2:])
 
 
+def test_images_beside_those_of_a_table_are_refused_unless_that_is_permitted(run, folder, tmp_path):
+    """The table's own folder and --images count as those of the images."""
+    inside, outside = tmp_path / "tables/inside.csv", tmp_path / "tables/outside.csv"
+    inside.parent.mkdir()
+    first, *others = sorted(path.relative_to(folder) for path in folder.rglob("*.png"))
+    (folder / first).rename(inside.parent / "moved.png")
+    lines = [f"{path},{path.parts[0]}" for path in others]
+    inside.write_text("\n".join(["path,label", f"{inside.parent}/moved.png,{first.parts[0]}", *lines]) + "\n")
+    options = ("--images", folder, "--output", tmp_path / "s.json")
+    evaluate(run, *options, "--table", inside)
+    assert json.loads((tmp_path / "s.json").read_text())["n_samples"] == 10
+    (inside.parent / "moved.png").rename(tmp_path / "moved.png")
+    outside.write_text("\n".join(["path,label", f"../moved.png,{first.parts[0]}", *lines]) + "\n")
+    with pytest.raises(
+        ValueError, match=r"outside\.csv: row 1: '\.\./moved\.png' lies outside .*; correct it, or permit"
+    ):
+        evaluate(run, *options, "--table", outside)
+    evaluate(run, *options, "--table", outside, "--outside-data-root", "allow")
+    assert json.loads((tmp_path / "s.json").read_text())["n_samples"] == 10
+
+
 def test_classes_without_images_are_named(run, folder, tmp_path, capsys):
     for path in (folder / "left").iterdir():
         path.unlink()

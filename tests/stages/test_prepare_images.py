@@ -1,5 +1,8 @@
+import errno
 import io
 import json
+import os
+import shutil
 import subprocess
 import sys
 
@@ -7,9 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from stages import prepare_images
 from stages.core.contracts import MANIFEST
 from stages.prepare_images import main
-from stages.storage.files import digest_file
+from stages.sources.base import EXTENSIONS
+from stages.storage.files import digest_file, read_json
 from stages.storage.tables import read_table
 
 SPLITS = ("train", "validation", "test")
@@ -80,15 +85,15 @@ def test_manifest_and_images(folder):
         table, images = read_split(outputs, split)
         assert table["sample_id"].tolist() == [first + place for place in range(len(names))]
         assert table["path"].tolist() == [f"{split}/{name}.png" for name in names]
-        assert table["label"].tolist() == [name[0] for name in names]
+        assert table["label_kind"].tolist() == [name[0] for name in names]
         assert images.dtype == np.uint8
         assert images.shape == (len(names), 8, 6, 3)
         assert (images == (10 * table["sample_id"])[:, None, None, None]).all()
         assert table.metadata == {
             "dataset": "snaps",
-            "task": "kind",
+            "tasks": ["kind"],
             "split": split,
-            "classes": ["a", "b"],
+            "classes": {"kind": ["a", "b"]},
             "image_shape": [8, 6, 3],
             "images_digest": digest_file(outputs / f"{split}.npy"),
             "skipped": [],
@@ -141,11 +146,11 @@ def test_workers_change_nothing(tmp_path):
     assert contents[0] == contents[1]
 
 
-def test_audit_labels_are_kept(tmp_path):
+def test_drawn_faces_differ_and_what_is_held_back_stands_elsewhere(tmp_path):
     outputs = prepare(tmp_path, {**FACES, "samples": {"train": 10, "validation": 6, "test": 5}})
     table, images = read_split(outputs, "test")
+    assert table.columns.keys() == {"sample_id", "path", "label_pose"}
     assert table["sample_id"].tolist() == [16, 17, 18, 19, 20]
-    assert set(table["audit_expression"]) == {"angry", "happy", "neutral", "sad", "surprised"}
     assert len(np.unique(images.reshape(5, -1), axis=0)) == 5
 
 
@@ -205,6 +210,32 @@ def test_bomb_limit_is_inclusive(folder):
     assert images[:, 0, 0, 0].tolist() == [0, 10, 20, 30, 99]
 
 
+POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n0 0 10 10 rectfill\nshowpage\n"
+
+
+def test_postscript_is_no_image_whatever_its_name(folder):
+    """Pillow would start Ghostscript on it."""
+    (folder / "images/train/a/face.png").write_bytes(POSTSCRIPT)
+    with pytest.raises(ValueError, match=r"1 of 11 images cannot be used.*\n  train/a/face\.png: is not an image$"):
+        prepare(folder, FOLDER)
+
+
+def test_what_cameras_write_as_jpg_is_an_image(folder):
+    path = folder / "images/train/b/3.jpg"
+    Image.new("L", (12, 16), 99).save(path, "MPO", save_all=True, append_images=[Image.new("L", (12, 16), 3)])
+    with Image.open(path) as image:
+        assert image.format == "MPO"
+    images = read_split(prepare(folder, FOLDER), "train")[1]
+    assert images[:, 0, 0, 0].tolist() == [0, 10, 20, 30, 99]
+
+
+@pytest.mark.parametrize("extension", EXTENSIONS)
+def test_every_extension_has_its_format(folder, extension):
+    Image.new("L", (12, 16), 99).save(folder / f"images/train/b/3{extension}")
+    images = read_split(prepare(folder, FOLDER), "train")[1]
+    assert images[-1, 0, 0, 0] == pytest.approx(99, abs=2)
+
+
 def test_errors_of_the_source_name_the_dataset(folder):
     with pytest.raises(ValueError, match=r"^dataset snaps: .*nowhere: is not a folder"):
         prepare(folder, {**FOLDER, "path": "nowhere"})
@@ -223,7 +254,7 @@ def test_a_carved_validation_split_is_prepared_and_its_settings_are_recorded(tmp
     assert np.concatenate([table["sample_id"] for table in tables.values()]).tolist() == list(range(18))
     assert len({path for table in tables.values() for path in table["path"]}) == 18
     for split, table in tables.items():
-        assert sorted(table["label"].tolist()) == ["a"] * (len(table) // 2) + ["b"] * (len(table) // 2)
+        assert sorted(table["label_kind"].tolist()) == ["a"] * (len(table) // 2) + ["b"] * (len(table) // 2)
         images = read_split(outputs, split)[1]
         assert images[:, 0, 0, 0].tolist() == [10 * int(path[2:4]) for path in table["path"]]
         recorded = table.metadata["parameters"]["settings"]
@@ -232,6 +263,222 @@ def test_a_carved_validation_split_is_prepared_and_its_settings_are_recorded(tmp
             "samples": 8,
             "seed": 1,
         }
+
+
+def test_images_elsewhere_are_refused_unless_that_is_permitted(folder, tmp_path):
+    root = folder / "root"
+    root.mkdir()
+    paths = sorted((folder / "images").rglob("*.png"))
+    rows = [f"{path},{path.parts[-2]},{path.parts[-3]}\n" for path in paths]
+    (root / "labels.csv").write_text("path,kind,split\n" + "".join(rows))
+    columns = {"path": "path", "label": "kind", "split": "split"}
+    settings = {"source": "table", "task": "kind", "path": "labels.csv", "columns": columns, "split": "column"}
+    with pytest.raises(
+        ValueError, match=r"^dataset snaps: .*labels\.csv: row 1: '/.*/images/test/a/1\.png' lies outside"
+    ):
+        prepare(root, settings)
+    table, images = read_split(prepare(root, settings, "--outside-data-root", "allow"), "train")
+    assert table["path"].tolist() == [f"../images/train/{name}.png" for name in ("a/1", "a/2", "b/1", "b/2")]
+    assert images[:, 0, 0, 0].tolist() == [0, 10, 20, 30]
+    # Where the data lies is no part of what is recorded, nor is what was permitted.
+    assert table.metadata["parameters"]["settings"] == {
+        name: value for name, value in settings.items() if name != "path"
+    }
+    assert "outside_data_root" not in table.metadata["parameters"]
+
+
+ODD = ["new\nline.png", "'\"`$(touch x)`.png", "<script>alert(1)<.png", "{settings}%s.png", "tab\t\u202egnp.png"]
+
+
+def test_odd_names_are_mere_names(folder, capsys):
+    for number, name in enumerate(ODD):
+        Image.new("L", (12, 16), 100 + number).save(folder / "images/train/a" / name)
+    (folder / "images/train/b/no\nimage.png").write_text("no image")
+    with pytest.raises(ValueError, match=r"1 of 16 images") as caught:
+        prepare(folder, FOLDER)
+    assert str(caught.value).splitlines()[1:] == [r"  train/b/no\nimage.png: is not an image"]
+    table, images = read_split(prepare(folder, FOLDER, "--on-error", "skip"), "train")
+    grey = dict(zip(table["path"], images[:, 0, 0, 0].tolist(), strict=True))
+    assert [grey[f"train/a/{name}"] for name in ODD] == [100, 101, 102, 103, 104]
+    assert table.metadata["skipped"] == [["train/b/no\nimage.png", "is not an image"]]
+    assert len(capsys.readouterr().out.splitlines()) == 1
+
+
+def test_a_name_that_is_no_text_is_said_in_one_line(folder):
+    path = os.fsencode(folder) + b"/images/train/a/\xff.png"
+    Image.new("L", (12, 16)).save(os.fsdecode(path))
+    with pytest.raises(ValueError, match=r"images: has names that are not UTF-8 text: 'train/a/\\udcff\.png'; rename"):
+        prepare(folder, FOLDER)
+
+
+def list_entries(cache):
+    return sorted(path.name for path in cache.iterdir())
+
+
+def read_bytes(outputs):
+    return {path.name: path.read_bytes() for path in outputs.iterdir()}
+
+
+@pytest.fixture
+def cached(folder, monkeypatch):
+    """Prepare with a cache; says which images were decoded."""
+    decoded = []
+    decode = prepare_images.decode_in_order
+    monkeypatch.setattr(
+        prepare_images,
+        "decode_in_order",
+        lambda decoder, samples, n_workers: decoded.extend(samples) or decode(decoder, samples, n_workers),
+    )
+
+    def prepare_cached(*options, settings=FOLDER, identity="x", **shape):
+        decoded.clear()
+        cache = ("--cache", str(folder / "cache"), "--identity", identity)
+        outputs = prepare(folder, settings, *cache, *options, **shape)
+        return read_bytes(outputs), len(decoded)
+
+    return prepare_cached
+
+
+def test_images_decoded_before_are_linked_and_the_result_is_the_same(folder, cached, capsys):
+    plain = read_bytes(prepare(folder, FOLDER))
+    first, n_first = cached()
+    assert n_first == 10
+    shutil.rmtree(folder / "out")
+    second, n_second = cached()
+    assert n_second == 0
+    assert first == second == plain
+    [entry] = list_entries(folder / "cache")
+    assert capsys.readouterr().out == f"dataset snaps: its images were decoded before, see {folder}/cache/{entry}\n"
+    for split in SPLITS:
+        assert (folder / f"out/{split}.npy").samefile(folder / f"cache/{entry}/{split}.npy")
+    assert read_json(folder / f"cache/{entry}/entry.json")["digests"]["test.npy"] == digest_file(
+        folder / "out/test.npy"
+    )
+
+
+def test_images_are_copied_where_the_disk_cannot_link(folder, cached, monkeypatch):
+    def refuse(*paths):
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "link", refuse)
+    first, _ = cached()
+    second, n_decoded = cached()
+    assert n_decoded == 0
+    assert first == second
+    [entry] = list_entries(folder / "cache")
+    assert not (folder / "out/test.npy").samefile(folder / f"cache/{entry}/test.npy")
+
+
+def test_the_name_of_the_dataset_and_what_is_held_back_share_images(folder, cached):
+    rows = [f"images/{path.relative_to(folder / 'images')},{path.parts[-2]},{path.parts[-3]},x\n"
+            for path in (folder / "images").rglob("*.png")]  # fmt: skip
+    (folder / "labels.csv").write_text("path,kind,split,other\n" + "".join(rows))
+    columns = {"path": "path", "label": "kind", "split": "split"}
+    settings = {"source": "table", "task": "kind", "path": "labels.csv", "columns": columns, "split": "column"}
+    cached(settings=settings)
+    held_back = {**settings, "columns": {**columns, "audit": {"more": "other"}}}
+    _, n_decoded = cached("--dataset", "others", settings=held_back)
+    assert n_decoded == 0
+    assert read_split(folder / "out", "train")[0].metadata["dataset"] == "others"
+    assert len(list_entries(folder / "cache")) == 1
+
+
+def test_whatever_decides_the_images_has_an_entry_of_its_own(folder, cached):
+    cached()
+    changes = [
+        lambda: cached(identity="y"),
+        lambda: cached(height=9),
+        lambda: cached("--fit", "crop"),
+        lambda: cached("--on-error", "skip"),
+        lambda: cached(settings={**FOLDER, "samples": 2}),
+    ]
+    for number, change in enumerate(changes, start=2):
+        assert change()[1] > 0
+        assert len(list_entries(folder / "cache")) == number
+
+
+def test_a_replaced_image_and_another_folder_are_decoded_anew(folder, cached):
+    cached()
+    path = folder / "images/train/a/1.png"
+    before = path.stat()
+    Image.new("L", (12, 16), 200).save(folder / "new.png")
+    # Of the same size and time, but another file.
+    os.utime(folder / "new.png", ns=(before.st_atime_ns, before.st_mtime_ns))
+    (folder / "new.png").replace(path)
+    assert cached()[1] == 10
+    assert read_split(folder / "out", "train")[1][0, 0, 0, 0] == 200
+    shutil.copytree(folder / "images", folder / "copies")
+    assert cached(settings={**FOLDER, "path": "copies"})[1] == 10
+
+
+@pytest.mark.parametrize("damage", ["flipped", "gone", "record", "keys"])
+def test_a_damaged_entry_is_said_removed_and_made_anew(folder, cached, capsys, damage):
+    first, _ = cached()
+    [name] = list_entries(folder / "cache")
+    entry = folder / "cache" / name
+    if damage == "flipped":
+        content = bytearray(first["validation.npy"])
+        content[-1] ^= 1
+        (entry / "validation.npy").unlink()
+        (entry / "validation.npy").write_bytes(content)
+    elif damage == "gone":
+        (entry / "test.npy").unlink()
+    else:
+        (entry / "entry.json").write_text("{" if damage == "record" else "{}")
+    capsys.readouterr()
+    second, n_decoded = cached()
+    assert n_decoded == 10
+    assert first == second
+    [line] = capsys.readouterr().out.splitlines()
+    assert line.startswith(f"{entry}: is damaged (")
+    assert line.endswith("); it is removed and made anew")
+    assert list_entries(folder / "cache") == [name]
+    assert cached()[1] == 0
+
+
+def test_skipped_images_are_remembered(broken_folder, cached, capsys):
+    first, n_decoded = cached("--on-error", "skip")
+    assert n_decoded == 16
+    second, n_decoded = cached("--on-error", "skip")
+    assert n_decoded == 0
+    assert first == second
+    assert "left out 6 of 16 images" in capsys.readouterr().out.splitlines()[-1]
+    with pytest.raises(ValueError, match="6 of 16 images cannot be used"):
+        cached()
+
+
+def test_a_cache_that_cannot_be_written_stops_nothing(folder, cached, capsys):
+    (folder / "cache").write_text("a file")
+    assert cached()[0] == read_bytes(prepare(folder, FOLDER))
+    assert "cannot be written (" in capsys.readouterr().out
+
+
+def test_processes_that_fill_an_entry_at_once_do_not_disturb_each_other(folder):
+    def start(number):
+        out = folder / f"out-{number}"
+        return subprocess.Popen(
+            [
+                *(sys.executable, "-m", "stages.prepare_images", "--dataset", "snaps", "--height", "8", "--width", "6"),
+                *("--settings", json.dumps(FOLDER), "--data-root", str(folder), "--max-pixels", "5000"),
+                *("--cache", str(folder / "cache"), "--identity", "x"),
+                *("--tables", *(str(out / f"{split}.parquet") for split in SPLITS)),
+                *("--images", *(str(out / f"{split}.npy") for split in SPLITS)),
+            ],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    processes = [start(number) for number in range(3)]
+    assert all("cannot" not in one.communicate(timeout=60)[0] and one.returncode == 0 for one in processes)
+    plain = read_bytes(prepare(folder, FOLDER))
+    assert all(read_bytes(folder / f"out-{number}") == plain for number in range(3))
+    [entry] = list_entries(folder / "cache")
+    assert sorted(os.listdir(folder / "cache" / entry)) == ["entry.json", *(f"{split}.npy" for split in sorted(SPLITS))]
+
+
+def test_a_cache_needs_an_identity(folder):
+    with pytest.raises(ValueError, match="--cache and --identity belong together"):
+        prepare(folder, FOLDER, "--cache", str(folder / "cache"))
 
 
 def test_options_must_pair(folder):
