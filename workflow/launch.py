@@ -95,6 +95,7 @@ def write_plan(libraries: Libraries, plan: Plan, workflow: Any, base: Path) -> N
     command += ["--config", *changes] if changes else []
     content = {
         "command": shlex.join(command),
+        "results": plan.layout["results"],
         "libraries": libraries.counted,
         "artifacts": [[*astuple(artifact), artifact.job] for artifact in plan.artifacts()],
     }

@@ -1,7 +1,7 @@
 """Which files and settings decide what a dataset is, for planning: nothing beyond the standard library is imported."""
 
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 DEEPFASHION_FOLDERS = ("Anno", "Anno_coarse")
@@ -43,6 +43,13 @@ def decisive_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     if "columns" in settings:
         decisive["columns"] = {name: column for name, column in settings["columns"].items() if name != "audit"}
     return decisive
+
+
+def place_images(settings: Mapping[str, Any]) -> str:
+    """The folder below `data_root` in which a dataset's images lie: with the same labels, another holds others."""
+    if settings["source"] == "table":
+        return settings.get("images", PurePath(settings["path"]).parent.as_posix())
+    return settings.get("path", "")
 
 
 def audit_settings(settings: Mapping[str, Any]) -> dict[str, Any]:

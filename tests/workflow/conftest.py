@@ -26,12 +26,12 @@ class Project:
     def results(self) -> Path:
         return self.folder / "results" / "tiny"
 
-    def snakemake(self, *options, check=True, config="tiny.yaml"):
+    def snakemake(self, *options, check=True, config="tiny.yaml", environment=None):
         """Run Snakemake; standard output and error come back as one text."""
         command = [sys.executable, "-m", "snakemake"]
         if config:
             command += ["--configfile", config]
-        environment = {**os.environ, "PYTHONWARNINGS": "default"}
+        environment = {**os.environ, "PYTHONWARNINGS": "default", **(environment or {})}
         done = subprocess.run(
             [*command, *options],
             cwd=self.folder,
@@ -45,9 +45,9 @@ class Project:
             pytest.fail(f"snakemake {' '.join(options)} failed:\n{done.stdout}")
         return done
 
-    def plan(self, *options, config="tiny.yaml"):
+    def plan(self, *options, config="tiny.yaml", **others):
         """Jobs that would run, by rule."""
-        output = self.snakemake("--dry-run", "--cores", "2", *options, config=config).stdout
+        output = self.snakemake("--dry-run", "--cores", "2", *options, config=config, **others).stdout
         if "Nothing to be done" in output:
             return {}
         table = output.split("Job stats:")[1].split("total")[0]

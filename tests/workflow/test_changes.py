@@ -1,10 +1,15 @@
 """What is redone after which change: exactly the jobs whose result depends on it."""
 
+import re
 import shutil
 
 import pytest
+import torch
+import torchvision
+import yaml
 
-from tests.workflow.conftest import TINY
+from tests.workflow.conftest import TINY, Project, copy_project
+from tests.workflow.test_pipeline import write_three_tasks
 
 EPOCH_2 = {
     "extract_features": 2,
@@ -31,7 +36,7 @@ def add(*plans):
 
 EPOCHS = add(EPOCH_2, EPOCH_2, LAST)
 TRAINING = add({"initialize_network": 1, "evaluate_network": 1}, EPOCHS)
-ALL = add({"prepare_images": 2}, TRAINING)
+ALL = add({"prepare_images": 2, "prepare_audit": 2}, TRAINING)
 
 
 def from_labels(rule):
@@ -143,7 +148,7 @@ CHANGES = {
     "the size of images": (set_keys(images__height=20), ALL),
     "the seed of one dataset": (
         set_keys(datasets__snapshots__seed=7),
-        ALL | {"prepare_images": 1},
+        ALL | {"prepare_images": 1, "prepare_audit": 1},
     ),
     "one epoch more": (
         set_keys(training__epochs=3),
@@ -176,3 +181,172 @@ def test_a_change_redoes_exactly(ran, change):
 
 def test_fewer_cores_redo_nothing(ran):
     assert "Nothing to be done" in ran.snakemake("--dry-run", "--cores", "1").stdout
+
+
+def test_without_a_config_in_the_current_folder_the_checkouts_counts(ran):
+    shutil.move(ran.folder / "tiny.yaml", ran.folder / "config.yaml")
+    elsewhere = ran.folder / "elsewhere"
+    elsewhere.mkdir()
+    output = ran.snakemake("--dry-run", "--cores", "1", "--directory", "elsewhere", config=None).stdout
+    assert "train_epoch " in output
+    assert "results/tiny/" in output
+
+
+def test_the_servers_find_modules_of_the_user_too(ran):
+    """PYTHONPATH is extended, never replaced."""
+    (ran.folder / "mine").mkdir()
+    (ran.folder / "mine/sitecustomize.py").write_text("import os\nos.environ['SEEN'] = 'yes'\n")
+    (ran.folder / "results/tiny/seed-0/mtl_sa/metrics.parquet").unlink()
+    log = ran.folder / "stages/collect_metrics.py"
+    log.write_text(
+        log.read_text().replace(
+            'print(f"\\n', 'import os\n    print("SEEN", os.environ.get("SEEN"))\n    print(f"\\n', 1
+        )
+    )
+    assert "SEEN yes" in ran.snakemake("--cores", "1", environment={"PYTHONPATH": "mine"}).stdout
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory):
+    """A finished run on three label tables, of which one holds labels back; not to be changed."""
+    project = copy_project(tmp_path_factory.mktemp("tables"))
+    write_three_tasks(project, training__epochs=2)
+    for name in ("reds", "greens"):
+        path = project.folder / f"images/{name}/labels.csv"
+        header, *rows = path.read_text().splitlines()
+        values = [f"{row},{'night' if number % 2 else 'day'},x" for number, row in enumerate(rows)]
+        path.write_text("\n".join([f"{header},blue,other", *values]) + "\n")
+    torch.save({}, project.folder / "weights.pth")
+    change_tables(project, ("reds", "columns", "audit"), {"blues_task": "blue"})
+    project.snakemake("--cores", "2", config="three.yaml")
+    assert project.plan(config="three.yaml") == {}
+    return project
+
+
+@pytest.fixture
+def three(tables, tmp_path):
+    """A copy of it, to be changed."""
+    shutil.copytree(tables.folder, tmp_path, dirs_exist_ok=True)
+    return Project(tmp_path)
+
+
+def change_tables(project, keys, value):
+    """Change a setting of a dataset."""
+    path = project.folder / "three.yaml"
+    settings = yaml.safe_load(path.read_text())
+    *sections, last = ("datasets", *keys)
+    place = settings
+    for section in sections:
+        place = place[section]
+    place[last] = value
+    path.write_text(yaml.safe_dump(settings, sort_keys=False))
+
+
+def move_data(project):
+    (project.folder / "images").rename(project.folder / "moved {x}")
+    path = project.folder / "three.yaml"
+    path.write_text(path.read_text().replace("data_root: images", "data_root: moved {x}"))
+
+
+def edit_labels(project):
+    path = project.folder / "images/reds/labels.csv"
+    path.write_text(path.read_text().replace("0.png,dark", "0.png,bright"))
+
+
+def touch_labels(project):
+    path = project.folder / "images/reds/labels.csv"
+    path.write_text(path.read_text())
+
+
+def rename_table(project):
+    folder = project.folder / "images/reds"
+    (folder / "labels.csv").rename(folder / "renamed.csv")
+    change_tables(project, ("reds", "path"), "reds/renamed.csv")
+
+
+def move_images(project):
+    shutil.copytree(project.folder / "images/reds", project.folder / "images/others")
+    change_tables(project, ("reds", "images"), "others")
+
+
+def prepare_reds(*others):
+    """The rules that run where one dataset's images are made anew, with all that follows."""
+    everything = (
+        *("initialize_network", "extract_features", "estimate_density", "fit_mixture", "weigh_distribution"),
+        *("materialize_labels", "train_epoch", "evaluate_network", "collect_metrics", "audit_weights", "all"),
+    )
+    return {"prepare_images", *everything, *others}
+
+
+@pytest.mark.parametrize(
+    ("change", "rules", "n"),
+    [
+        (move_data, set(), 0),
+        (touch_labels, set(), 0),
+        (rename_table, set(), 0),
+        (edit_labels, prepare_reds("prepare_audit"), 1),
+        (move_images, prepare_reds("prepare_audit"), 1),
+        (lambda project: change_tables(project, ("reds", "seed"), 1), prepare_reds("prepare_audit"), 1),
+        (lambda project: change_tables(project, ("greens", "columns", "audit"), {"blues_task": "blue"}),
+         {"prepare_audit", "audit_weights", "all"}, 1),
+        (lambda project: change_tables(project, ("reds", "columns", "audit"), {"blues_task": "blue", "else": "other"}),
+         {"prepare_audit", "audit_weights", "all"}, 1),
+    ],
+    ids=["place of all data", "time of a table", "name of a table", "content of a table", "folder of images",
+         "seed", "labels held back", "further labels held back"],
+)  # fmt: skip
+def test_a_change_of_data_redoes_exactly(three, change, rules, n):
+    change(three)
+    plan = three.plan(config="three.yaml")
+    assert set(plan) == rules
+    assert plan.get("prepare_audit", 0) == n
+    assert plan.get("prepare_images", 0) == (1 if "prepare_images" in rules else 0)
+
+
+def test_the_content_of_pretrained_weights_counts_and_not_their_place(project):
+    project.write_config(
+        "tiny.yaml", network={"backbone": "vgg11", "pretrained": "one.pth"}, images={"height": 32, "width": 32}
+    )
+    weights = dict(torchvision.models.vgg11().state_dict().items())
+    torch.save(weights, project.folder / "one.pth")
+    project.snakemake("--cores", "1", "results/tiny/seed-0/initial/checkpoint.json")
+    target = "results/tiny/seed-0/initial/checkpoint.json"
+    (project.folder / "one.pth").rename(project.folder / "two.pth")
+    project.write_config(
+        "tiny.yaml", network={"backbone": "vgg11", "pretrained": "two.pth"}, images={"height": 32, "width": 32}
+    )
+    assert project.plan(target) == {}
+    torch.save(weights | {"features.0.bias": weights["features.0.bias"] + 1}, project.folder / "two.pth")
+    assert project.plan(target) == {"initialize_network": 1}
+
+
+def test_an_upgrade_redoes_what_the_library_decides_where_that_is_asked_for(ran):
+    """A newer library, as far as its metadata go, is found first."""
+    for name in ("torch", "scikit_learn"):
+        folder = ran.folder / f"newer/{name}-99.0.dist-info"
+        folder.mkdir(parents=True)
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 99.0\n")
+    upgraded = {"environment": {"PYTHONPATH": "newer"}}
+    output = ran.snakemake("--dry-run", "--cores", "1", **upgraded).stdout
+    assert "Nothing to be done" in output
+    assert re.search(
+        r"results/tiny: begun with scikit-learn \S+ \(now scikit-learn 99.0\), torch \S+ \(now torch 99.0\)", output
+    )
+    ran.write_config("redo.yaml", compute={"threads": 1, "redo_on_upgrade": True})
+    assert ran.plan(config="redo.yaml") == {}
+    shutil.rmtree(ran.folder / "newer/torch-99.0.dist-info")
+    assert ran.plan(config="redo.yaml", **upgraded) == from_labels("fit_mixture")
+
+
+def test_what_was_thinned_out_is_not_made_again_for_more_epochs(project):
+    project.write_config("tiny.yaml", training__epochs=4, storage={"keep_networks": "last", "keep_features": False})
+    project.snakemake("--cores", "2")
+    assert project.plan() == {}
+    run = project.results / "seed-0/mtl_sa"
+    networks = {path.parent.name for path in run.glob("epoch-*/network.safetensors")}
+    assert "epoch-004" in networks
+    assert len(networks) <= 2, "the last and the chosen one"
+    assert {path.parent.name for path in run.glob("epoch-*/optimizer.safetensors")} == {"epoch-003", "epoch-004"}
+    project.write_config("tiny.yaml", training__epochs=5, storage={"keep_networks": "last", "keep_features": False})
+    plan = project.plan()
+    assert (plan["train_epoch"], plan["evaluate_network"], plan["collect_metrics"]) == (1, 1, 1)

@@ -41,6 +41,7 @@ def test_two_epochs_leave_every_artifact_of_the_design(finished):
     epochs = {"epoch-001": "pose/snapshots", "epoch-002": "expression/portraits"}
     expected = {"plan.json", "seed-0/mtl_sa/metrics.parquet", "seed-0/mtl_sa/network.safetensors"}
     expected |= {f"data/{d}/{s}.{e}" for d in ("snapshots", "portraits") for s in SPLITS for e in ("parquet", "npy")}
+    expected |= {f"data/{d}/audit/{s}.parquet" for d in ("snapshots", "portraits") for s in SPLITS}
     for folder in ("initial", *(f"mtl_sa/{epoch}" for epoch in epochs)):
         files = ("network.safetensors", "optimizer.safetensors", "checkpoint.json", "metrics.json")
         expected |= {f"seed-0/{folder}/{name}" for name in files}

@@ -78,7 +78,7 @@ rule write_model_card:
         "<run_logs>/write_model_card.benchmark.tsv"
     threads: 1
     params:
-        code=identify("write_model_card"),
+        code=identify("write_model_card", *sorted({reader_of(dataset) for dataset in DATASETS})),
         metrics=lambda wildcards: [f"{seed}={path}" for seed, path in card_metrics(wildcards).items()],
         method=lambda wildcards: json.dumps({"name": wildcards.method, **METHODS[wildcards.method]}),
         settings=json.dumps(card_settings()),

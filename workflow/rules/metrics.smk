@@ -4,7 +4,7 @@
 rule audit_weights:
     input:
         weights="<augmented>/weights.parquet",
-        table="<data>/train.parquet",
+        labels="<data>/audit/train.parquet",
     output:
         "<augmented>/audit.parquet",
     log:
@@ -18,7 +18,7 @@ rule audit_weights:
         "python -m stages.audit_weights"
         " --task {wildcards.task}"
         " --weights-table {input.weights}"
-        " --table {input.table}"
+        " --audit-table {input.labels}"
         " --output {output}" + TEE
 
 
