@@ -18,14 +18,11 @@ sys.path.insert(0, str(BASE))
 
 from stages.core.pretrained import is_file
 from stages.core.schedule import augmented_tasks, trained_dataset
-from stages.core.settings import SettingsError, check_experiment, check_methods, check_settings, check_unique_keys
+from stages.settings.checks import load_experiment
+from stages.settings.errors import SettingsError
 
 # Each epoch waits for the one before it, and Snakemake follows such a chain by recursion.
 sys.setrecursionlimit(max(sys.getrecursionlimit(), 100_000))
-
-
-def load_yaml(name):
-    return yaml.safe_load((BASE / name).read_text(encoding="utf-8"))
 
 
 def locate(path, *keys):
@@ -49,16 +46,7 @@ def load_settings():
     names = [str(path) for path in workflow.config_settings.configfiles] or ["config.yaml"]
     source = ", ".join(names)
     try:
-        for name in names:
-            check_unique_keys(Path(name).read_text(encoding="utf-8"), name)
-        methods = check_settings(
-            load_yaml("workflow/methods.yaml"),
-            load_yaml("workflow/schemas/methods.schema.yaml"),
-            "workflow/methods.yaml",
-        )
-        check_methods(methods, "workflow/methods.yaml")
-        settings = check_settings(config, load_yaml("workflow/schemas/config.schema.yaml"), source)
-        check_experiment(settings, methods, source)
+        settings, methods = load_experiment(names, config, source)
     except SettingsError as error:
         raise WorkflowError(str(error)) from None
     settings["data_root"] = locate(settings["data_root"], "data_root")
