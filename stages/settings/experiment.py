@@ -181,7 +181,7 @@ class Storage(Section):
 class Experiment(Section):
     """One experiment, as a config file describes it."""
 
-    experiment: str = Field(pattern=EXPERIMENT_NAME, description="Results go to results/<experiment>/.")
+    experiment: str = Field(pattern=EXPERIMENT_NAME, description="Results go to `results/<experiment>/`.")
     data_root: str = Field(".", description="Folder that the paths of datasets are relative to.")
     seeds: Seeds = Field([0], description="Every method is trained once per seed.")
     methods: Methods = Field(["mtl_sa"], description="Rows of workflow/methods.yaml.")

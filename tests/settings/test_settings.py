@@ -418,7 +418,7 @@ def test_what_is_no_yaml_is_said_in_one_line():
 
 
 def test_settings_are_checked_without_any_of_the_heavy_libraries():
-    code = "import sys, stages.settings.checks; print(*sys.modules)"
+    code = "import sys, stages.settings.checks, stages.settings.document; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     heavy = {"numpy", "PIL", "pyarrow", "torch", "jsonschema", "scipy", "sklearn", "snakemake"}
     assert "pydantic" in loaded.split()
