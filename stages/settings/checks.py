@@ -116,7 +116,7 @@ def check_experiment(settings: Mapping[str, Any], methods: Mapping[str, Any], so
     for key, names in named.items():
         for method in names:
             if method not in methods:
-                raise SettingsError(f"{source}: {key}: unknown method '{method}'{suggest(method, methods)}")
+                raise SettingsError(f"{source}: {key}: unknown method {method!r}{suggest(method, methods)}")
     if comparison["methods"] and comparison["reference"] not in comparison["methods"]:
         raise SettingsError(
             f"{source}: comparison.methods: lacks the reference '{comparison['reference']}'; "

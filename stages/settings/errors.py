@@ -1,8 +1,10 @@
 """What is wrong with settings, in one line."""
 
 from collections.abc import Mapping
-from typing import Any
+from types import NoneType
+from typing import Any, get_args
 
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from stages.core.suggestions import suggest
@@ -20,18 +22,20 @@ TYPES = {
 }
 """What messages call the type that a value lacks, by pydantic's name of the error."""
 
+Known = Mapping[int, Mapping[str, FieldInfo]]
+
 
 class SettingsError(ValueError):
     """A setting is wrong; the message is one line that names the key and says how to mend it."""
 
 
-def describe_errors(errors: list[ErrorDetails], settings: Any, known: Mapping[int, tuple[str, ...]]) -> str:
+def describe_errors(errors: list[ErrorDetails], settings: Any, known: Known) -> str:
     """The first thing that is wrong, and how many more there are.
 
     Args:
         errors: what pydantic found, one or more.
         settings: what it looked at.
-        known: the keys that every section may have, by the `id` of the section in `settings`.
+        known: fields that every section may have by key, by the `id` of the section in `settings`.
     """
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
     return _describe(min(errors, key=_rank), settings, known) + more
@@ -42,7 +46,7 @@ def _rank(error: ErrorDetails) -> tuple[bool, bool]:
     return error["type"] != "union_tag_invalid", error["type"] != "extra_forbidden"
 
 
-def _describe(error: ErrorDetails, settings: Any, known: Mapping[int, tuple[str, ...]]) -> str:
+def _describe(error: ErrorDetails, settings: Any, known: Known) -> str:
     # Pydantic's path also says which of several models was tried.
     path, section, place = [], None, settings
     for part in error["loc"]:
@@ -84,8 +88,10 @@ def _describe(error: ErrorDetails, settings: Any, known: Mapping[int, tuple[str,
             allowed = context["pattern"]
             return f"{where}: {value!r} has characters that file and column names should not have (allowed: {allowed})"
         case name if name in TYPES:
+            field = known.get(id(section), {}).get(path[-1]) if path else None
+            null = " or null" if field and NoneType in get_args(field.annotation) else ""
             hint = "; write 0.0001, not 1e-4" if TYPES[name] == "number" and isinstance(value, str) else ""
-            return f"{where}: {value!r} is not of type {TYPES[name]}{hint}"
+            return f"{where}: {value!r} is not of type {TYPES[name]}{null}{hint}"
         case _:
             return f"{where}: {error['msg']}"
 

@@ -17,7 +17,7 @@ from pydantic import (
     WrapValidator,
     model_validator,
 )
-from pydantic_core import PydanticCustomError, PydanticKnownError
+from pydantic_core import PydanticCustomError
 
 NAME = "^[a-z][a-z0-9_]*$"
 """Of datasets, tasks and methods: what names folders and columns, and needs no quotes in a shell.
@@ -35,9 +35,9 @@ class Section(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _note_keys(cls, values: Any, info: ValidationInfo) -> Any:
-        # An error about an unknown key does not say which ones are known.
+        # An error does not say what else a section may hold.
         if info.context is not None:
-            info.context[id(values)] = tuple(cls.model_fields)
+            info.context[id(values)] = cls.model_fields
         return values
 
 
@@ -54,15 +54,13 @@ def _refuse_repetition(values: list) -> list:
     return values
 
 
-def _refuse_other_numbers(value: Any) -> Any:
-    # Python takes True and 1.0 to be the choice 1.
-    if type(value) is not int:
-        raise PydanticKnownError("int_type")
-    return value
+def _hide_other_numbers(value: Any) -> Any:
+    # True and 1.0 equal the choice 1, but their texts are no choices.
+    return value if type(value) is int else str(value)
 
 
 UNIQUE = AfterValidator(_refuse_repetition)
-INTEGER = BeforeValidator(_refuse_other_numbers)
+INTEGER = BeforeValidator(_hide_other_numbers)
 """For a choice of integers."""
 OPTIONAL = Field(exclude_if=lambda value: value is None, json_schema_extra=lambda schema: schema.pop("default", None))
 """A key that the settings lack where it is left out; its default None is no value that may be given."""
