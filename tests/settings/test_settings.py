@@ -58,7 +58,7 @@ def list_models(model):
         one = pending.pop()
         if isinstance(one, type) and issubclass(one, BaseModel):
             found.append(one)
-            pending += [part for field in one.model_fields.values() for part in (field.annotation,)]
+            pending += [field.annotation for field in one.model_fields.values()]
         else:
             pending += get_args(one)
     return found
