@@ -64,7 +64,9 @@ def list_models(model):
     return found
 
 
-@pytest.mark.parametrize("model", {*list_models(Experiment), *list_models(Method)}, ids=lambda model: model.__name__)
+@pytest.mark.parametrize(
+    "model", dict.fromkeys([*list_models(Experiment), *list_models(Method)]), ids=lambda model: model.__name__
+)
 def test_every_key_is_described(model):
     assert model.__doc__
     for key, field in model.model_fields.items():
