@@ -14,6 +14,7 @@ from pathlib import Path
 from stages.command import run_stage, show_progress, stage_parser
 from stages.core.proposals import fill_template, make_line, propose_settings, render_dataset
 from stages.core.suggestions import list_names
+from stages.settings.section import EXPERIMENT_NAME
 from stages.sources.base import Tolerance
 from stages.sources.describing import describe_dataset, find_duplicates, list_warnings, measure_images
 from stages.sources.guessing import Guess, find_datasets, make_name, name_datasets
@@ -95,7 +96,7 @@ def make_config(
             experiment's name is none of a folder.
     """
     experiment = experiment or "_".join(guesses)
-    if not re.fullmatch("[A-Za-z0-9][A-Za-z0-9_.-]*", experiment):
+    if not re.fullmatch(EXPERIMENT_NAME, experiment):
         raise ValueError(f"--experiment: '{experiment}' is no name of a folder; use letters, digits, _, . and -")
     data_root = Path(os.path.commonpath([guess.path.parent for guess in guesses.values()]))
     # What is wrong with single entries is for a run to refuse or to count.

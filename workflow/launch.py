@@ -18,14 +18,15 @@ from typing import Any
 import yaml
 
 from stages.core.pretrained import is_file
-from stages.core.settings import SettingsError, check_experiment, check_methods, check_settings, check_unique_keys
+from stages.settings.checks import load_experiment
+from stages.settings.errors import SettingsError
 from stages.storage.files import replace_when_complete
 from workflow.identity import Libraries
 from workflow.plan import Plan
 
 
 def load_settings(
-    config: Mapping[str, Any], files: Sequence[Path], overrides: Mapping[str, Any], base: Path
+    config: Mapping[str, Any], files: Sequence[Path], overrides: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """The experiment's settings and the methods, checked, defaults filled in, paths from the current folder.
 
@@ -33,24 +34,13 @@ def load_settings(
         config: what Snakemake made of all config files and `--config`.
         files: the config files, the last counts most.
         overrides: what `--config` sets.
-        base: folder of the checkout.
 
     Raises:
         SettingsError: a setting is wrong, or the file of pretrained weights does not exist.
     """
     source = ", ".join(map(str, files))
-    texts = {file: file.read_text(encoding="utf-8") for file in files}
-    for file, text in texts.items():
-        check_unique_keys(text, str(file))
-    methods = check_settings(
-        _read_yaml(base / "workflow/methods.yaml"),
-        _read_yaml(base / "workflow/schemas/methods.schema.yaml"),
-        "workflow/methods.yaml",
-    )
-    check_methods(methods, "workflow/methods.yaml")
-    settings = check_settings(config, _read_yaml(base / "workflow/schemas/config.schema.yaml"), source)
-    check_experiment(settings, methods, source)
-    contents = {file: yaml.safe_load(text) for file, text in texts.items()}
+    settings, methods = load_experiment(files, config, source)
+    contents = {file: yaml.safe_load(file.read_text(encoding="utf-8")) for file in files}
 
     def locate(section: dict, *keys: str) -> None:
         """Let a path start from the config file that sets it, or from here if --config does."""
@@ -127,10 +117,6 @@ def extend_search_path(base: Path) -> dict[str, str]:
     """The environment, in which Python also finds the stages."""
     paths = [str(base), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-
-
-def _read_yaml(path: Path) -> Any:
-    return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
 def _sets(settings: Any, keys: Sequence[str]) -> bool:

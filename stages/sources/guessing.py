@@ -9,8 +9,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from stages.core.settings import RESERVED_TASKS
 from stages.core.suggestions import list_names
+from stages.settings.checks import RESERVED_TASKS
 from stages.sources import sfew, table
 from stages.sources.base import EXTENSIONS, SPLITS, VALIDATION_SHARE
 

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from stages.check_experiment import main
-from stages.core.settings import check_settings
-from tests.core.test_settings import DEFAULT, SCHEMA
+from stages.settings.checks import check_experiment
+from tests.settings.test_settings import DEFAULT, METHODS
 
 MTL_SA = {"schedule": "alternating", "selection": ["confidence", "density", "distribution"]}
 
@@ -24,7 +24,7 @@ def write_table(folder, name, rows):
 
 def check(monkeypatch, folder, methods=(MTL_SA,), **changes):
     settings = copy.deepcopy({**DEFAULT, **changes, "data_root": str(folder)})
-    settings = check_settings(settings, SCHEMA, "config.yaml")
+    settings = check_experiment(settings, METHODS, "config.yaml")
     monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(settings)))
     results = str(folder / "results")
     main(["--settings", "-", "--methods", json.dumps(methods), "--n-seeds", "1", "--results", results])

@@ -7,10 +7,10 @@ import yaml
 from PIL import Image
 
 from stages.core.proposals import fill_template, propose_settings
-from stages.core.settings import check_experiment, check_settings
 from stages.describe_data import main
+from stages.settings.checks import check_experiment
 from stages.sources.registry import read_source
-from tests.core.test_settings import DEFAULT, METHODS, SCHEMA
+from tests.settings.test_settings import DEFAULT, METHODS
 
 
 @pytest.fixture(autouse=True)
@@ -64,7 +64,7 @@ def describe(capsys):
             text = Path(arguments[arguments.index("--output") + 1]).read_text()
         settings = yaml.safe_load(text)
         if check:
-            check_experiment(check_settings(settings, SCHEMA, "new.yaml"), METHODS, "new.yaml")
+            check_experiment(settings, METHODS, "new.yaml")
         return text, settings, shown.err
 
     return describe

@@ -139,10 +139,10 @@ def test_a_new_combination_of_mechanisms_is_a_row(project):
 
 def test_a_method_that_makes_no_sense_is_refused_in_words(project):
     with (project.folder / "workflow/methods.yaml").open("a") as file:
-        file.write("\nmine:\n  paper_name: mine\n  schedule: mixed\n  selection: 1\n")
+        file.write("\nmine:\n  paper_name: mine\n  schedule: single\n  selection: 1\n")
     done = project.snakemake("--dry-run", "--cores", "1", check=False)
     assert done.returncode != 0
-    assert "workflow/methods.yaml: mine.selection: a mixed method has no use for it" in done.stdout
+    assert "workflow/methods.yaml: mine.selection: a single method has no use for it" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ BASE = Path(workflow.basedir)
 sys.path.insert(0, str(BASE))
 
 from stages.core.pretrained import is_file
-from stages.core.settings import SettingsError
+from stages.settings.errors import SettingsError
 from stages.sources.label_files import audit_settings, decisive_settings, list_label_files, place_images
 from workflow.identity import Code, FileCache, Libraries, digest_contents, find_device
 from workflow.launch import check, load_settings, start_servers, write_plan
@@ -22,7 +22,7 @@ sys.setrecursionlimit(max(sys.getrecursionlimit(), 100_000))
 
 try:
     files = [Path(file) for file in workflow.config_settings.configfiles] or [CONFIG]
-    config, METHODS = load_settings(config, files, workflow.config_settings.config, BASE)
+    config, METHODS = load_settings(config, files, workflow.config_settings.config)
 except SettingsError as error:
     raise WorkflowError(str(error)) from None
 

@@ -1,27 +1,31 @@
 import copy
+import subprocess
+import sys
 from pathlib import Path
+from typing import Literal, get_args
 
 import pytest
 import yaml
+from pydantic import BaseModel
 
 from stages.core.schedule import SCHEDULES
-from stages.core.selection import INTERPOLATIONS
-from stages.core.settings import SettingsError, check_experiment, check_methods, check_settings, check_unique_keys
+from stages.core.selection import CRITERIA, INTERPOLATIONS
 from stages.materialize_labels import DISTANCES
+from stages.settings.checks import check_experiment, check_methods, load_experiment, parse_yaml
+from stages.settings.datasets import FaceSamples
+from stages.settings.errors import SettingsError
+from stages.settings.experiment import Experiment, Labels
+from stages.settings.methods import Criteria, Method
 from stages.sources.base import SPLITS
 
 ROOT = Path(__file__).parents[2]
-SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text(encoding="utf-8"))
-METHODS_SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/methods.schema.yaml").read_text(encoding="utf-8"))
 METHODS = yaml.safe_load((ROOT / "workflow/methods.yaml").read_text(encoding="utf-8"))
 FOLDER = {"task": "a", "source": "image_folder", "path": "x", "split": "folders"}
 DEFAULT = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
 
 
 def check(settings):
-    filled = check_settings(settings, SCHEMA, "config.yaml")
-    check_experiment(filled, METHODS, "config.yaml")
-    return filled
+    return check_experiment(settings, METHODS, "config.yaml")
 
 
 def change(path, value):
@@ -47,20 +51,30 @@ def test_every_experiment_is_valid_and_complete(path):
         assert filled[section] == settings[section]
 
 
-def test_every_key_is_described():
-    def walk(schema, path):
-        for key, definition in schema.get("properties", {}).items():
-            if definition.get("type") == "object":
-                walk(definition, f"{path}.{key}")
-            else:
-                assert "description" in definition or "$ref" in definition, f"{path}.{key}"
+def list_models(model):
+    """A model and all that its fields lead to."""
+    pending, found = [model], []
+    while pending:
+        one = pending.pop()
+        if isinstance(one, type) and issubclass(one, BaseModel):
+            found.append(one)
+            pending += [field.annotation for field in one.model_fields.values()]
+        else:
+            pending += get_args(one)
+    return found
 
-    walk(SCHEMA, "")
+
+@pytest.mark.parametrize(
+    "model", dict.fromkeys([*list_models(Experiment), *list_models(Method)]), ids=lambda model: model.__name__
+)
+def test_every_key_is_described(model):
+    assert model.__doc__
+    for key, field in model.model_fields.items():
+        assert field.description.endswith("."), key
 
 
-def test_methods_follow_their_schema():
-    assert check_settings(METHODS, METHODS_SCHEMA, "methods.yaml") == METHODS
-    check_methods(METHODS, "methods.yaml")
+def test_the_methods_of_the_paper_are_as_they_should_be():
+    assert check_methods(METHODS, "methods.yaml") == METHODS
     assert METHODS["mtl_wf"]["selection"] == 0
     assert METHODS["mtl_wf"]["temperature"] == 1
 
@@ -122,7 +136,42 @@ def test_methods_follow_their_schema():
             {"task": "features", "source": "image_folder", "path": "x", "split": "folders"},
             "a task cannot be called 'features'",
         ),
+        (
+            "datasets.snapshots",
+            {"source": "image_folder", "tsk": "a", "path": "x", "split": "folders"},
+            "datasets.snapshots.tsk: unknown key; did you mean 'task'? (known: 'task', 'source', 'classes', 'part', "
+            "'samples', 'seed', 'path', 'split', 'validation') (and 1 more)",
+        ),
+        ("datasets.snapshots", {**FOLDER, "split": 0.2}, "datasets.snapshots.split: '0.2' is not allowed"),
+        ("datasets.snapshots", {**FOLDER, "part": None}, "datasets.snapshots.part: None is not of type array"),
+        ("datasets.snapshots", {**FOLDER, "classes": ["a", "a"]}, "datasets.snapshots.classes: names 'a' twice"),
+        ("datasets.snapshots", 3, "datasets.snapshots: 3 is not of type object"),
+        ("datasets", [], "datasets: [] is not of type object"),
+        ("images.mean", "none", "images.mean: 'none' is not of type array or null"),
+        ("images.mean", ["a"], "images.mean.0: 'a' is not of type number; write"),
+        ("comparison.reference", "a\n", r"comparison.reference: unknown method 'a\n' (known"),
+        ("images", None, "images: None is not of type object"),
+        ("images.channels", 2, "images.channels: '2' is not allowed (known: '1', '3')"),
+        ("images.channels", True, "images.channels: 'True' is not allowed (known: '1', '3')"),
+        ("images.channels", 3.0, "images.channels: '3.0' is not allowed; did you mean '3'?"),
+        ("training.epochs", True, "training.epochs: True is not of type integer"),
+        ("labels.temperature", True, "labels.temperature: True is not of type number"),
+        ("labels.temperature", "2", "labels.temperature: '2' is not of type number"),
+        ("compute.warm_start", 1, "compute.warm_start: 1 is not of type boolean"),
+        ("seeds", [1, 2, 1], "seeds: names 1 twice; keep one"),
+        ("seeds", (1, 2), "seeds: (1, 2) is not of type array"),
+        ("storage.keep_optimizers", 1, "storage.keep_optimizers: 1 is too small; the least is 2"),
+        ("storage.keep_optimizers", "al", "storage.keep_optimizers: 'al' is not allowed; did you mean 'all'?"),
+        ("storage.keep_networks", {"every": 0}, "storage.keep_networks.every: 0 is too small; the least is 1"),
+        ("storage.keep_networks", {"evry": 1}, "storage.keep_networks.evry: unknown key; did you mean 'every'?"),
+        ("storage.image_cache", "", "storage.image_cache: is too short"),
         ("experiment", "a/b", "experiment: 'a/b' has characters"),
+        ("experiment", "ab\n", r"experiment: 'ab\n' has characters"),
+        ("datasets.portraits.task", "pose\n", r"datasets.portraits.task: 'pose\n' is not allowed"),
+        ("datasets.snapshots", {**FOLDER, "task": "a\n"}, r"datasets.snapshots.task: 'a\n' has characters"),
+        ("datasets.no\n", FOLDER, r"datasets.'no\n': 'no\n' has characters"),
+        ("datasets.No", FOLDER, "datasets.No: 'No' has characters that file and column names should not have"),
+        ("network.backbone", "vgg16\n", r"network.backbone: 'vgg16\n' has characters"),
         ("images.mean", [0.5], "images.mean: has 1 values, but images.channels is 3"),
         ("datasets.portraits.task", "expression", "two are labelled for the task 'expression'"),
     ],
@@ -170,10 +219,34 @@ def test_a_key_that_is_no_text_is_named():
         check(change("datasets", {2013: DEFAULT["datasets"]["snapshots"], "b": DEFAULT["datasets"]["portraits"]}))
 
 
+def test_the_first_error_says_how_many_more_there_are():
+    settings = change("training.epochs", 0)
+    settings["training"]["epoch"] = 3
+    settings["trainig"] = {}
+    settings["images"] = {"hight": 3, "width": "3"}
+    with pytest.raises(SettingsError, match=r"^config\.yaml: images\.hight: unknown key.* \(and 4 more\)$"):
+        check(settings)
+
+
+def test_integers_stay_integers_and_keys_that_are_left_out_stay_out():
+    filled = check(change("transport.decay", 1))
+    assert repr(filled["transport"]["decay"]) == "1"
+    assert repr(filled["labels"]["temperature"]) == "2"
+    assert filled["datasets"]["snapshots"] == DEFAULT["datasets"]["snapshots"]
+    assert check(change("datasets.snapshots", FOLDER))["datasets"]["snapshots"] == FOLDER
+    ratio = {**FOLDER, "split": {"test": 0.2}}
+    assert check(change("datasets.snapshots", ratio))["datasets"]["snapshots"]["split"] == {"test": 0.2, "seed": 0}
+
+
+def test_datasets_keep_their_order():
+    settings = {**DEFAULT, "datasets": dict(reversed(DEFAULT["datasets"].items()))}
+    assert list(check(settings)["datasets"]) == ["portraits", "snapshots"]
+
+
 def test_a_misspelt_criterion_is_named():
     row = {"paper_name": "x", "schedule": "alternating", "selection": ["confidance"]}
     with pytest.raises(SettingsError, match=r"x\.selection\.0: 'confidance' is not allowed; did you mean 'confidence'"):
-        check_settings({"x": row}, METHODS_SCHEMA, "methods.yaml")
+        check_methods({"x": row}, "methods.yaml")
 
 
 @pytest.mark.parametrize("key", ["part", "validation", "samples", "seed"])
@@ -194,20 +267,21 @@ def test_a_comparison_of_its_own_methods_is_valid():
     assert check(settings)["comparison"]["methods"] == ["stl", "all_in_one"]
 
 
-def test_the_schemas_know_what_the_code_knows():
-    row = METHODS_SCHEMA["additionalProperties"]["properties"]
-    assert row["schedule"]["enum"] == list(SCHEDULES)
-    assert row["interpolation"]["enum"] == list(INTERPOLATIONS)
-    assert sorted(row["distance"]["enum"]) == sorted(DISTANCES)
-    assert SCHEMA["properties"]["labels"]["properties"]["interpolation"]["enum"] == list(INTERPOLATIONS)
-    faces = next(one["then"] for one in SCHEMA["$defs"]["dataset"]["allOf"] if "samples" in one["then"]["properties"])
-    assert faces["properties"]["samples"]["required"] == list(SPLITS)
+def test_the_models_know_what_the_code_knows():
+    row = Method.model_fields
+    assert get_args(row["schedule"].annotation) == SCHEDULES
+    assert get_args(row["interpolation"].annotation) == INTERPOLATIONS
+    assert sorted(get_args(row["distance"].annotation)) == sorted(DISTANCES)
+    assert get_args(Labels.model_fields["interpolation"].annotation) == INTERPOLATIONS
+    assert get_args(get_args(Criteria)[0]) == (Literal[CRITERIA],)
+    assert tuple(FaceSamples.model_fields) == SPLITS
 
 
 ALTERNATING = {"paper_name": "x", "schedule": "alternating", "selection": 1}
 MIXED = {"paper_name": "x", "schedule": "mixed"}
 SINGLE = {"paper_name": "x", "schedule": "single"}
-NO_USE = "a {} method has no use for it; remove it or set schedule to alternating"
+NO_USE = "a single method has no use for it; remove it or set schedule to alternating or mixed"
+NO_SELECTION = "has no use without a selection; remove it or add one"
 
 
 @pytest.mark.parametrize(
@@ -217,13 +291,21 @@ NO_USE = "a {} method has no use for it; remove it or set schedule to alternatin
             {"paper_name": "x", "schedule": "alternating"},
             "x.selection: is missing; an alternating method needs label vectors",
         ),
-        ({**MIXED, "selection": 0}, "x.selection: " + NO_USE.format("mixed")),
-        ({**SINGLE, "selection": ["confidence"]}, "x.selection: " + NO_USE.format("single")),
-        ({**MIXED, "distance": "mmd"}, "x.distance: " + NO_USE.format("mixed")),
-        ({**MIXED, "temperature": 1}, "x.temperature: " + NO_USE.format("mixed")),
-        ({**SINGLE, "interpolation": "threshold"}, "x.interpolation: " + NO_USE.format("single")),
-        ({**SINGLE, "quantile": 0}, "x.quantile: " + NO_USE.format("single")),
-        ({**MIXED, "refinement": {"strength": 1, "neighbors": 5}}, "x.refinement: " + NO_USE.format("mixed")),
+        ({**SINGLE, "selection": ["confidence"]}, "x.selection: " + NO_USE),
+        ({**SINGLE, "temperature": 1}, "x.temperature: " + NO_USE),
+        ({**SINGLE, "interpolation": "threshold"}, "x.interpolation: " + NO_USE),
+        ({**SINGLE, "quantile": 0}, "x.quantile: " + NO_USE),
+        ({**MIXED, "distance": "mmd"}, "x.distance: " + NO_SELECTION),
+        ({**MIXED, "temperature": 1}, "x.temperature: " + NO_SELECTION),
+        ({**MIXED, "refinement": {"strength": 1, "neighbors": 5}}, "x.refinement: " + NO_SELECTION),
+        (
+            {**MIXED, "selection": ["density"], "distance": "mmd"},
+            "x.distance: has no use without the criterion distribution",
+        ),
+        (
+            {**MIXED, "selection": 1, "label_transfer": {"warmup": 2}},
+            "x.label_transfer: gives the labels that selection would make; remove one of them",
+        ),
         (
             {**ALTERNATING, "label_transfer": {"warmup": 2}},
             "x.label_transfer: needs the schedule mixed, not alternating",
@@ -236,9 +318,8 @@ NO_USE = "a {} method has no use for it; remove it or set schedule to alternatin
     ],
 )
 def test_a_setting_that_a_schedule_has_no_use_for_is_named(row, message):
-    methods = check_settings({"y": ALTERNATING, "x": row}, METHODS_SCHEMA, "methods.yaml")
     with pytest.raises(SettingsError) as error:
-        check_methods(methods, "methods.yaml")
+        check_methods({"y": ALTERNATING, "x": row}, "methods.yaml")
     assert str(error.value) == f"methods.yaml: {message}"
 
 
@@ -255,11 +336,20 @@ def test_a_setting_that_a_schedule_has_no_use_for_is_named(row, message):
         },
         {**ALTERNATING, "refinement": {"strength": 0, "neighbors": 1}, "regularization": {"l21": 0.1}},
         {**MIXED, "label_transfer": {"warmup": 1}, "regularization": {"laplacian": 0.1, "neighbors": 3}},
+        {
+            **MIXED,
+            "selection": ["confidence", "distribution"],
+            "distance": "mmd",
+            "temperature": 1,
+            "interpolation": "threshold",
+            "quantile": 0.2,
+            "refinement": {"strength": 0, "neighbors": 1},
+        },
         SINGLE,
     ],
 )
 def test_a_schedule_keeps_the_settings_that_it_uses(row):
-    check_methods(check_settings({"x": row}, METHODS_SCHEMA, "methods.yaml"), "methods.yaml")
+    assert check_methods({"x": row}, "methods.yaml") == {"x": row}
 
 
 @pytest.mark.parametrize(
@@ -274,8 +364,15 @@ def test_a_schedule_keeps_the_settings_that_it_uses(row):
 )
 def test_a_wrong_setting_of_a_method_is_named(change, message):
     with pytest.raises(SettingsError) as error:
-        check_settings({"x": {**ALTERNATING, **change}}, METHODS_SCHEMA, "methods.yaml")
+        check_methods({"x": {**ALTERNATING, **change}}, "methods.yaml")
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["Mine", "my method", "a/b", "a-b", "a\n", ""])
+def test_a_method_cannot_have_a_name_that_folders_and_shells_mistake(name):
+    with pytest.raises(SettingsError, match=r"methods\.yaml: .*has characters") as error:
+        check_methods({name: MIXED}, "methods.yaml")
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("name", ["initial", "initial_separate"])
@@ -297,15 +394,37 @@ def test_parts_drawn_by_different_seeds_are_refused():
             part=[number / 2, number / 2 + 0.5],
             seed=number,
         )
-    settings = check_settings({**DEFAULT, "datasets": datasets}, SCHEMA, "config.yaml")
     with pytest.raises(SettingsError, match=r"those with a `part` have different seeds, \[0, 1\]"):
-        check_experiment(settings, METHODS, "config.yaml")
+        check({**DEFAULT, "datasets": datasets})
     for dataset in datasets.values():
         dataset["seed"] = 3
-    check_experiment(check_settings({**DEFAULT, "datasets": datasets}, SCHEMA, "config.yaml"), METHODS, "config.yaml")
+    check({**DEFAULT, "datasets": datasets})
 
 
 def test_a_key_that_stands_twice_is_refused_with_its_line():
-    check_unique_keys("a: {x: 1}\nb: {x: 2}\n", "mine.yaml")
+    assert parse_yaml("a: {x: 1}\nb: {x: 2}\n", "mine.yaml") == {"a": {"x": 1}, "b": {"x": 2}}
     with pytest.raises(SettingsError, match=r"^mine\.yaml: line 3: the key 'x' stands twice in its section; keep one$"):
-        check_unique_keys("a:\n  y: 1\n  x: 1\n  x: 2\n", "mine.yaml")
+        parse_yaml("a:\n  y: 1\n  x: 1\n  x: 2\n", "mine.yaml")
+
+
+def test_an_experiment_is_loaded_with_the_methods(tmp_path):
+    path = tmp_path / "mine.yaml"
+    text = (ROOT / "config.yaml").read_text(encoding="utf-8")
+    path.write_text(text, encoding="utf-8")
+    assert load_experiment([path], DEFAULT, "mine.yaml") == (check(DEFAULT), METHODS)
+    path.write_text(text + "storage: {}\n", encoding="utf-8")
+    with pytest.raises(SettingsError, match=r"mine\.yaml: line \d+: the key 'storage' stands twice"):
+        load_experiment([path], DEFAULT, "mine.yaml")
+
+
+def test_what_is_no_yaml_is_said_in_one_line():
+    with pytest.raises(SettingsError, match=r"^mine\.yaml: is no YAML: [^\n]*line 2"):
+        parse_yaml("a: 1\n b: [\n", "mine.yaml")
+
+
+def test_settings_are_checked_without_any_of_the_heavy_libraries():
+    code = "import sys, stages.settings.checks, stages.settings.document; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    heavy = {"numpy", "PIL", "pyarrow", "torch", "jsonschema", "scipy", "sklearn", "snakemake"}
+    assert "pydantic" in loaded.split()
+    assert not heavy & {name.split(".")[0] for name in loaded.split()}

@@ -1,0 +1,68 @@
+"""The keys of a method, which is a row of workflow/methods.yaml."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from stages.settings.section import OPTIONAL, UNIQUE, Section, Share, either, number
+
+Strength = Annotated[number(ge=0), OPTIONAL]
+Criteria = Annotated[
+    list[Literal["confidence", "density", "distribution"]],
+    Field(min_length=1),
+    UNIQUE,
+]
+
+
+class Refinement(Section):
+    """A Markov random field on a graph of neighbors."""
+
+    strength: number(ge=0) = Field(description="η, weight of what the neighbors say.")
+    neighbors: int = Field(ge=1, description="Of a sample in the graph.")
+
+
+class LabelTransfer(Section):
+    """Label transfer networks."""
+
+    warmup: int = Field(ge=1, description="Epochs before their labels are used.")
+
+
+class Regularization(Section):
+    """What is added to the loss."""
+
+    laplacian: Strength = Field(None, description="μ of the batch graph's roughness.")
+    l21: Strength = Field(None, description="α of the classifiers' l2.1 norms.")
+    joint_nuclear: Strength = Field(None, description="β of the stacked classifiers' nuclear norm.")
+    task_nuclear: Strength = Field(None, description="β of each classifier's nuclear norm.")
+    neighbors: Annotated[int, OPTIONAL] = Field(None, ge=1, description="Of a sample in the batch graph.")
+
+
+class Method(Section):
+    """One method."""
+
+    paper_name: str = Field(description="What the paper's tables call it.")
+    schedule: Literal["alternating", "mixed", "single"] = Field(
+        description="What an epoch trains on: one dataset, batches of all of them, or one dataset for its task alone."
+    )
+    selection: Annotated[either(list=Criteria, number=Share), OPTIONAL] = Field(
+        None,
+        description="Criteria whose product over its maximum is the weight w of a pseudo label, or a constant w.",
+    )
+    distance: Annotated[Literal["emd", "mmd", "mean"], OPTIONAL] = Field(
+        None,
+        description="Of a cluster from the labeled domain, for the criterion distribution; emd where it is left out.",
+    )
+    temperature: Annotated[number(gt=0), OPTIONAL] = Field(
+        None, description="T of the soft labels; the config's `labels.temperature` where it is left out."
+    )
+    interpolation: Annotated[Literal["soft", "threshold"], OPTIONAL] = Field(
+        None, description="How w is used; the config's `labels.interpolation` where it is left out."
+    )
+    quantile: Annotated[Share, OPTIONAL] = Field(
+        None, description="Where threshold selection begins; the config's `labels.quantile` where it is left out."
+    )
+    refinement: Annotated[Refinement, OPTIONAL] = Field(
+        None, description="Markov random field that refines the pseudo labels."
+    )
+    label_transfer: Annotated[LabelTransfer, OPTIONAL] = Field(None, description="Label transfer networks.")
+    regularization: Annotated[Regularization, OPTIONAL] = Field(None, description="What is added to the loss.")
