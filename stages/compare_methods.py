@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> None:
     columns = {column.name: np.array([row[column.name] for row in rows]) for column in COMPARISON.columns}
     summary = [
         {"paper_name": paper_names[row["method"]], **row, "seconds_per_epoch": mean_seconds(columns, row["method"])}
-        for row in summarize_runs(columns, options.reference, np.random.default_rng(0))
+        for row in summarize_runs(columns, options.reference)
     ]
     parameters = {"reference": options.reference, "last_epochs": options.last_epochs, "paper_names": paper_names}
     write_table(

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from stages.command import run_stage, stage_parser
-from stages.core.comparison import AGGREGATES, summarize_seeds
+from stages.core.comparison import AGGREGATES, student_interval, summarize_seeds
 from stages.core.contracts import COMPARISON
 from stages.core.reports import DASH, embolden_best, format_percent, format_table
 from stages.storage.reports import write_csv, write_text
@@ -58,6 +58,7 @@ def summarize_experiment(table: Table, epoch: str, paper_names: Mapping[str, str
             if not len(accuracy):
                 continue
             mean, deviation = summarize_seeds(accuracy)
+            low, high = student_interval(accuracy)
             rows.append(
                 {
                     "experiment": table.metadata["experiment"],
@@ -67,6 +68,8 @@ def summarize_experiment(table: Table, epoch: str, paper_names: Mapping[str, str
                     "n_seeds": len(accuracy),
                     "accuracy": float(mean),
                     "accuracy_std": float(deviation),
+                    "accuracy_low": float(low),
+                    "accuracy_high": float(high),
                 }
             )
     return rows

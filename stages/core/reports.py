@@ -74,7 +74,7 @@ def describe_comparison(
     names = {row["method"]: row["paper_name"] for row in summary}
     listed = ", ".join(map(str, seeds))
     spread = f"mean ± standard deviation over {len(seeds)} seeds ({listed})"
-    interval = f", with its {INTERVAL_PERCENT} % bootstrap interval (too narrow where seeds are few)"
+    interval = f", with Student's {INTERVAL_PERCENT} % interval"
     if len(seeds) == 1:
         spread, interval = f"one seed ({listed}), so nothing is known about the spread", ""
     parts = [_INTRODUCTION.format(experiment=experiment, spread=spread, reference=names[reference], interval=interval)]

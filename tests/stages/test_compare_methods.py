@@ -99,9 +99,14 @@ def test_the_summary_holds_the_numbers_counted_by_hand(tmp_path):
         "macro_f1": "0.350000",
         "accuracy_std": "0.141421",
         "macro_f1_std": "0.070711",
+        # t of one degree of freedom is 12.7062; with s / √2 that is half the distance of the two seeds.
+        "accuracy_low": "-0.570620",
+        "macro_f1_low": "-0.285310",
+        "accuracy_high": "1.970620",
+        "macro_f1_high": "0.985310",
         "difference": "-0.150000",
-        "difference_low": "-0.300000",
-        "difference_high": "0.000000",
+        "difference_low": "-2.055931",
+        "difference_high": "1.755931",
         "seconds_per_epoch": "3.500000",
     }
     assert rows["mtl_sa", "pose", "test", "validation"]["seconds_per_epoch"] == ""
@@ -112,13 +117,14 @@ def test_the_report_says_what_to_quote_and_marks_the_best(tmp_path):
     lines = compare(tmp_path, write_runs(tmp_path))["markdown"].read_text().splitlines()
     assert any("Quote the first table" in line for line in lines)
     assert any("2 seeds (0, 1)" in line for line in lines)
+    assert any("with Student's 95 % interval" in line for line in lines)
     titles = [line for line in lines if line.startswith("## ")]
     assert titles == ["## Epoch chosen by validation", "## Mean of the last 2 epochs", "## Last epoch"]
     stl = [[cell.strip() for cell in line.split("|")][1:-1] for line in lines if line.startswith("| STL")]
     best = [[cell.strip() for cell in line.split("|")][1:-1] for line in lines if line.startswith("| MTL-SA")]
-    assert stl[0][:4] == ["STL", "70.00 ± 14.14", "-15.00 [-30.00, +0.00]", "35.00 ± 7.07"]
+    assert stl[0][:4] == ["STL", "70.00 ± 14.14", "-15.00 [-205.59, +175.59]", "35.00 ± 7.07"]
     assert best[0][:4] == ["MTL-SA", "**85.00 ± 7.07**", "–", "**42.50 ± 3.54**"]
-    assert stl[2][1:3] == ["**70.00 ± 14.14**", "+40.00 [+30.00, +50.00]"]
+    assert stl[2][1:3] == ["**70.00 ± 14.14**", "+40.00 [-87.06, +167.06]"]
     # Equal scores of the other task are equally bold; seconds stand last, a dash where unknown.
     assert stl[0][4] == best[0][4] == "**50.00 ± 0.00**"
     assert (stl[0][-1], best[0][-1]) == ("3.5", "–")

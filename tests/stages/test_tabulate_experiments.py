@@ -84,7 +84,8 @@ def test_the_csv_has_a_row_per_experiment_task_and_method(tmp_path):
     ]
     assert rows[1]["accuracy"] == "0.850000"
     assert rows[1]["accuracy_std"] == "0.070711"
-    assert rows[2]["accuracy_std"] == ""
+    assert (float(rows[1]["accuracy_low"]), float(rows[1]["accuracy_high"])) == pytest.approx((0.21469, 1.48531))
+    assert rows[2]["accuracy_std"] == rows[2]["accuracy_low"] == rows[2]["accuracy_high"] == ""
 
 
 def test_the_same_comparisons_give_the_same_bytes(tmp_path):
