@@ -61,11 +61,13 @@ def arrange_scores(columns: Mapping[str, np.ndarray], axes: Mapping[str, Sequenc
 
 
 def arrange_run(method: str, seed: int, columns: Mapping[str, np.ndarray]) -> Run:
-    """A run from the columns of its metrics table.
+    """A run from the columns of its metrics table: what it scored over all datasets that know a task.
 
     Raises:
         ValueError: a task lacks an epoch or a split, or has one twice.
     """
+    overall = np.array([dataset is None for dataset in columns["dataset"]])
+    columns = {name: values[overall] for name, values in columns.items()}
     epochs, tasks = np.unique(columns["epoch"]), list(dict.fromkeys(columns["task"]))
     try:
         scores = arrange_scores(columns, {"epoch": epochs, "task": tasks, "split": SPLITS})

@@ -29,6 +29,7 @@ def metrics(validation, test):
     return {
         "epoch": epoch,
         "task": task.astype(object),
+        "dataset": np.full(len(rows), None),
         "split": split.astype(object),
         "accuracy": accuracy,
         "macro_f1": accuracy / 2,
@@ -97,6 +98,13 @@ def test_fewer_epochs_than_asked_for_are_all_averaged_but_joint_training():
     rows = [row for row in aggregated(last_epochs=9) if row["epoch"] == "mean_of_last" and row["split"] == "test"]
     assert [row["accuracy"] for row in rows] == pytest.approx([0.5, 0.6])
     assert {(row["first_epoch"], row["last_epoch"]) for row in rows} == {(1, 3)}
+
+
+def test_rows_of_single_datasets_are_not_the_runs():
+    overall = metrics(VALIDATION, TEST)
+    of_dataset = overall | {"dataset": np.full(len(overall["epoch"]), "heads"), "accuracy": overall["accuracy"] / 3}
+    both = {name: np.concatenate([of_dataset[name], values]) for name, values in overall.items()}
+    np.testing.assert_array_equal(arrange_run("mtl_sa", 3, both).scores, arrange_run("mtl_sa", 3, overall).scores)
 
 
 def test_a_missing_split_names_the_run():

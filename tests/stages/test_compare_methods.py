@@ -31,10 +31,12 @@ def write_metrics(path, accuracies, splits=("validation", "test"), tasks=("pose"
         "split": split.astype(object),
         "accuracy": accuracy,
         "macro_f1": accuracy / 2,
+        "dataset": np.full(len(rows), None),
         "n_samples": np.full(len(rows), 10),
         "trained_dataset": np.array(["heads"] * len(rows), dtype=object),
     }
-    write_table(path, METRICS, columns, metadata={}, provenance=Provenance("test", {}, []))
+    metadata = {"select": "validation", "selected_epoch": 1}
+    write_table(path, METRICS, columns, metadata=metadata, provenance=Provenance("test", {}, []))
     return str(path)
 
 
