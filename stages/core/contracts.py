@@ -312,6 +312,6 @@ COMPARISON = Contract(
         _probability("macro_f1", "mean of the F1 scores of all classes"),
         Column("seconds_per_epoch", "float64", "job seconds of the run's epochs; null if unknown", 0, nullable=True),
     ),
-    metadata=("experiment", "reference", "last_epochs", "paper_names"),
+    metadata=("experiment", "reference", "last_epochs", "paper_names", "samples"),
     key=None,
 )
