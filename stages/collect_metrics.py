@@ -4,6 +4,7 @@ Networks of other epochs are deleted where --keep-networks says so, once both ou
 """
 
 import argparse
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,6 +50,7 @@ def main(argv: list[str] | None = None) -> None:
                 f"make it: snakemake --cores all {networks[place]}"
             )
     rows = [row for content in contents for row in list_rows(content)]
+    folder = Path(options.output_metrics).parent
     surplus = list_surplus(epochs, chosen, options.keep_networks)
     with replace_when_complete(options.output_network) as path_temporary:
         shutil.copyfile(networks[chosen], path_temporary)
@@ -59,15 +61,15 @@ def main(argv: list[str] | None = None) -> None:
         metadata={
             "select": options.select,
             "selected_epoch": epochs[chosen],
-            "thinned": [epochs[row] for row in surplus],
+            "thinned": sorted(os.path.relpath(networks[place], folder) for place in surplus),
             "files": {Path(options.output_network).name: digest_file(options.output_network)},
         },
         provenance=Provenance("collect_metrics", {"select": options.select}, [*options.metrics, networks[chosen]]),
     )
-    for row in surplus:
-        Path(networks[row]).unlink(missing_ok=True)
+    for place in surplus:
+        Path(networks[place]).unlink(missing_ok=True)
     print_scores(contents, chosen, CHOICES[options.select])
-    print(f"Test accuracy per epoch and task. Everything lies in {Path(options.output_metrics).parent}/")
+    print(f"Test accuracy per epoch and task. Everything lies in {folder}/")
 
 
 def parse_keep(text: str) -> int:

@@ -57,7 +57,6 @@ The digests are those of the prepared images (`sha256sum data/<dataset>/<split>.
 {choice} Accuracy and macro-F1 in percent{other_seeds}:
 
 {results_table}
-
 ## Licences
 
 * This project: MIT.

@@ -127,7 +127,7 @@ def test_networks_are_thinned_but_never_the_chosen_one_the_last_or_the_joint_one
     table, network, left = collect(VALIDATION, "--keep-networks", keep)
     assert network == "weights of 3"
     assert left == kept
-    assert table.metadata["thinned"] == [epoch for epoch in range(8) if epoch not in kept]
+    assert table.metadata["thinned"] == [f"../network-{epoch}" for epoch in range(8) if epoch not in kept]
 
 
 def test_networks_that_were_thinned_before_are_not_missed(collect):
