@@ -54,6 +54,12 @@ def main(argv: list[str] | None = None) -> None:
     surplus = list_surplus(epochs, chosen, options.keep_networks)
     with replace_when_complete(options.output_network) as path_temporary:
         shutil.copyfile(networks[chosen], path_temporary)
+        digest = digest_file(path_temporary)
+        if digest not in contents[chosen]["inputs"].values():
+            raise ValueError(
+                f"{networks[chosen]}: is not the network that its epoch's metrics.json scored; "
+                "delete both and run snakemake again"
+            )
     write_table(
         options.output_metrics,
         METRICS,
@@ -62,7 +68,7 @@ def main(argv: list[str] | None = None) -> None:
             "select": options.select,
             "selected_epoch": epochs[chosen],
             "thinned": sorted(os.path.relpath(networks[place], folder) for place in surplus),
-            "files": {Path(options.output_network).name: digest_file(options.output_network)},
+            "files": {Path(options.output_network).name: digest},
         },
         provenance=Provenance("collect_metrics", {"select": options.select}, [*options.metrics, networks[chosen]]),
     )

@@ -12,13 +12,14 @@ def score(split, accuracy, n_samples):
     return {"split": split, "accuracy": accuracy, "macro_f1": accuracy / 2, "n_samples": n_samples}
 
 
-def write_metrics(path, epoch, dataset, accuracy, validation=0.25):
+def write_metrics(path, network, epoch, dataset, accuracy, validation=0.25):
     """Metrics of pose, which two datasets know, and of mood, whose accuracies are the same in every epoch."""
     parts = {"heads": score("test", accuracy, 6), "busts": score("test", accuracy, 4)}
     kept = {"heads": score("validation", validation, 3), "busts": score("validation", validation, 2)}
     content = {
         "epoch": epoch,
         "trained_dataset": dataset,
+        "inputs": {"network": digest_file(network)},
         "tasks": {
             "pose": {**score("test", accuracy, 10), "by_dataset": parts},
             "mood": {**score("test", 0.1, 10), "by_dataset": {}},
@@ -36,14 +37,18 @@ def write_metrics(path, epoch, dataset, accuracy, validation=0.25):
 def collect(tmp_path):
     """Collects epochs with these validation accuracies of pose; test accuracies are tenths of the epoch's number."""
 
-    def call(validation, *options, missing=()):
+    def call(validation, *options, missing=(), damaged=None):
         metrics, networks = [], []
         for epoch, accuracy in enumerate(validation):
             dataset = "heads" if epoch else None
-            metrics.append(write_metrics(tmp_path / f"{epoch}.json", epoch, dataset, epoch / 10, accuracy))
             networks.append(tmp_path / f"network-{epoch}")
-            if epoch not in missing:
-                networks[-1].write_text(f"weights of {epoch}")
+            networks[-1].write_text(f"weights of {epoch}")
+            path = tmp_path / f"{epoch}.json"
+            metrics.append(write_metrics(path, networks[-1], epoch, dataset, epoch / 10, accuracy))
+            if epoch in missing:
+                networks[-1].unlink()
+            if epoch == damaged:
+                networks[-1].write_text("other weights")
         files = {name: tmp_path / "run" / name for name in ("metrics.parquet", "network.safetensors")}
         main(
             [
@@ -60,13 +65,13 @@ def collect(tmp_path):
 
 
 def test_epochs_become_rows_in_order(tmp_path, capsys):
-    paths = [
-        write_metrics(tmp_path / "b.json", 1, "heads", 0.75, 0.5),
-        write_metrics(tmp_path / "a.json", 0, None, 0.5),
-    ]
     networks = [tmp_path / "network-1", tmp_path / "network-0"]
     for path in networks:
         path.write_text("weights")
+    paths = [
+        write_metrics(tmp_path / "b.json", networks[0], 1, "heads", 0.75, 0.5),
+        write_metrics(tmp_path / "a.json", networks[1], 0, None, 0.5),
+    ]
     output = tmp_path / "run" / "metrics.parquet"
     main(
         [
@@ -148,6 +153,15 @@ def test_a_network_that_is_needed_and_missing_is_named_with_the_command_that_mak
     with pytest.raises(ValueError, match=message):
         collect(VALIDATION, "--keep-networks", "last", missing=[missing])
     assert not (tmp_path / "run").exists()
+    assert (tmp_path / "network-5").exists()
+
+
+def test_a_network_that_is_not_the_one_scored_is_refused(collect, tmp_path):
+    with pytest.raises(
+        ValueError, match=r"network-3: is not the network that its epoch's metrics\.json scored; delete"
+    ):
+        collect(VALIDATION, "--keep-networks", "last", damaged=3)
+    assert not list((tmp_path / "run").iterdir())
     assert (tmp_path / "network-5").exists()
 
 
