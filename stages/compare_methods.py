@@ -7,18 +7,19 @@ import numpy as np
 
 from stages.command import run_stage, stage_parser
 from stages.core.comparison import SCORES, SPLITS, Run, aggregate_run, arrange_run, summarize_runs
-from stages.core.contracts import COMPARISON, METRICS
+from stages.core.contracts import COMPARISON, MANIFEST, METRICS
 from stages.core.reports import describe_comparison
 from stages.core.suggestions import suggest
 from stages.storage.benchmarks import read_benchmarks, sum_epochs
 from stages.storage.figures import Curve, draw_curves
 from stages.storage.reports import write_csv, write_text
-from stages.storage.tables import Provenance, read_table, write_table
+from stages.storage.tables import Provenance, Table, read_table, write_table
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = stage_parser(__doc__)
     parser.add_argument("--runs", nargs="+", required=True, metavar="METHOD/SEED=PARQUET", help="metrics of every run")
+    parser.add_argument("--tables", nargs="+", required=True, metavar="PARQUET", help="manifests of all splits")
     parser.add_argument("--paper-names", required=True, metavar="JSON", help="paper's name by method, in their order")
     parser.add_argument("--experiment", required=True, help="the experiment's name")
     parser.add_argument("--reference", default="mtl_sa", help="method that the others are compared to")
@@ -33,6 +34,7 @@ def main(argv: list[str] | None = None) -> None:
     paths = [entry.split("=", 1) for entry in options.runs]
     runs = [read_run(name, path, paper_names) for name, path in paths]
     runs.sort(key=lambda run: (list(paper_names).index(run.method), run.seed))
+    samples = count_samples(options.tables, read_table(paths[0][1], METRICS, ["task", "dataset"]))
     curves = join_curves(runs, paper_names)
     seconds = sum_epochs(read_benchmarks(options.logs)) if options.logs else {}
     rows = [
@@ -43,19 +45,19 @@ def main(argv: list[str] | None = None) -> None:
     columns = {column.name: np.array([row[column.name] for row in rows]) for column in COMPARISON.columns}
     summary = [
         {"paper_name": paper_names[row["method"]], **row, "seconds_per_epoch": mean_seconds(columns, row["method"])}
-        for row in summarize_runs(columns, options.reference, np.random.default_rng(0))
+        for row in summarize_runs(columns, options.reference)
     ]
     parameters = {"reference": options.reference, "last_epochs": options.last_epochs, "paper_names": paper_names}
     write_table(
         options.output_table,
         COMPARISON,
         columns,
-        metadata={"experiment": options.experiment, **parameters},
-        provenance=Provenance("compare_methods", parameters, [path for _, path in paths]),
+        metadata={"experiment": options.experiment, "samples": samples, **parameters},
+        provenance=Provenance("compare_methods", parameters, [*(path for _, path in paths), *options.tables]),
     )
     write_csv(options.output_csv, summary)
     seeds = sorted({run.seed for run in runs})
-    report = describe_comparison(summary, options.experiment, options.reference, seeds, options.last_epochs)
+    report = describe_comparison(summary, options.experiment, options.reference, seeds, options.last_epochs, samples)
     write_text(options.output_markdown, report)
     draw_curves(options.output_figure, curves, runs[0].tasks, options.reference)
     print(f"{len(curves)} methods, {len(seeds)} seeds: read {options.output_markdown}")
@@ -71,6 +73,29 @@ def read_run(name: str, path: str, paper_names: Mapping[str, str]) -> Run:
     if method not in paper_names or not seed.isdecimal():
         raise ValueError(f"--runs: '{name}' is no METHOD/SEED of the comparison{suggest(method, paper_names)}")
     return arrange_run(method, int(seed), read_table(path, METRICS).columns)
+
+
+def count_samples(paths_tables: Sequence[str], metrics: Table) -> dict[str, dict[str, dict[str, int]]]:
+    """Images by task, dataset and split.
+
+    Args:
+        paths_tables: manifests of all splits of every dataset.
+        metrics: `task` and `dataset` of a run; they say which datasets know a task.
+
+    Raises:
+        ValueError: a dataset of the metrics has no manifests.
+    """
+    counts: dict[str, dict[str, int]] = {}
+    for path in paths_tables:
+        table = read_table(path, MANIFEST, ["sample_id"])
+        counts.setdefault(table.metadata["dataset"], {})[table.metadata["split"]] = len(table)
+    samples: dict[str, dict[str, dict[str, int]]] = {}
+    for task, dataset in zip(metrics["task"], metrics["dataset"], strict=True):
+        if dataset is not None and dataset not in counts:
+            raise ValueError(f"--tables: lacks the manifests of the dataset '{dataset}'")
+        if dataset is not None:
+            samples.setdefault(task, {})[dataset] = counts[dataset]
+    return samples
 
 
 def join_curves(runs: Sequence[Run], paper_names: Mapping[str, str]) -> dict[str, Curve]:

@@ -3,6 +3,10 @@
 The validation split is there to choose an epoch, the test split to report on it.
 """
 
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
 from stages.command import positive_int, run_stage, show_progress, stage_parser
 from stages.core.metrics import count_confusion, score_confusion
 from stages.core.training import choose_device, place_network, predict_batches, prepare_torch
@@ -26,27 +30,27 @@ def main(argv: list[str] | None = None) -> None:
     prepare_torch(options.threads, seed=0)
     device = choose_device(options.device)
     network = place_network(load_network(options.network, splits), device)
-    scores: dict[str, dict] = {"test": {}, "validation": {}}
+    # By split, task and dataset.
+    confusions: dict[str, dict[str, dict[str, np.ndarray]]] = {"test": {}, "validation": {}}
+    classes = {}
     for split in splits:
-        if split.split not in scores:
-            raise ValueError(f"{split.path_table}: is a {split.split} split; name {' and '.join(scores)} splits only")
-        n_classes = len(split.classes)
-        confusion = 0
+        if split.split not in confusions:
+            listed = " and ".join(confusions)
+            raise ValueError(f"{split.path_table}: is a {split.split} split; name {listed} splits only")
+        confusion = np.zeros((len(split.classes),) * 2, dtype=np.int64)
         batches = predict_batches(
             network, split.images, batch_size=options.batch_size, device=device, tasks=[split.task]
         )
         n_batches = -(-len(split.images) // options.batch_size)
         for rows, _, probabilities in show_progress(batches, description=split.name, total=n_batches):
             predictions = probabilities[split.task].argmax(axis=1)
-            confusion = confusion + count_confusion(split.labels[rows], predictions, n_classes)
-        scores[split.split][split.task] = {
-            "dataset": split.name,
-            "split": split.split,
-            "n_samples": len(split.labels),
-            **score_confusion(confusion),
-            "classes": split.classes,
-            "confusion_matrix": confusion.tolist(),
-        }
+            confusion += count_confusion(split.labels[rows], predictions, len(confusion))
+        confusions[split.split].setdefault(split.task, {})[split.name] = confusion
+        classes[split.task] = split.classes
+    scores = {
+        split: {task: describe_scores(split, by_dataset, classes[task]) for task, by_dataset in tasks.items()}
+        for split, tasks in confusions.items()
+    }
     provenance = Provenance(
         "evaluate_network",
         {"batch_size": options.batch_size},
@@ -61,6 +65,32 @@ def main(argv: list[str] | None = None) -> None:
     write_json(options.output, {**content, **provenance.describe(options.output)})
     listed = "  ".join(f"{task} {one['accuracy']:.1%}" for task, one in scores["test"].items())
     print(f"epoch {card['epoch']:3d}  test accuracy: {listed}")
+
+
+def describe_scores(split: str, confusions: Mapping[str, np.ndarray], classes: Sequence[str]) -> dict:
+    """What is written of a task on a split: over all datasets that know the task, and of each by itself.
+
+    Args:
+        split: validation or test.
+        confusions: confusion matrix by dataset.
+        classes: names in index order.
+    """
+    return {
+        "dataset": next(iter(confusions)) if len(confusions) == 1 else None,
+        "split": split,
+        "classes": list(classes),
+        **describe_confusion(sum(confusions.values())),
+        "by_dataset": {dataset: describe_confusion(confusion) for dataset, confusion in confusions.items()},
+    }
+
+
+def describe_confusion(confusion: np.ndarray) -> dict:
+    """A confusion matrix, its scores and how many samples it counts."""
+    return {
+        "n_samples": int(confusion.sum()),
+        **score_confusion(confusion),
+        "confusion_matrix": confusion.tolist(),
+    }
 
 
 if __name__ == "__main__":

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from stages.command import run_stage, stage_parser
-from stages.core.comparison import AGGREGATES, summarize_seeds
+from stages.core.comparison import AGGREGATES, student_interval, summarize_seeds
 from stages.core.contracts import COMPARISON
-from stages.core.reports import DASH, embolden_best, format_percent, format_table
+from stages.core.reports import DASH, describe_share, embolden_best, format_percent, format_table
 from stages.storage.reports import write_csv, write_text
 from stages.storage.tables import Table, read_table
 
@@ -43,6 +43,7 @@ def main(argv: list[str] | None = None) -> None:
         f"# Test accuracy of all experiments\n\nIn percent, {EPOCHS[options.epoch]}: mean ± standard deviation over "
         f"seeds ({', '.join(f'{name}: {n}' for name, n in seeds.items())}).\nThe best of each column is bold; a dash "
         f"marks a method that the experiment did not run.\n\n{tabulate_rows(rows, paper_names)}"
+        "\nA published split that keeps no images for validation trains on the larger share.\n"
     )
     write_text(options.output_markdown, text)
     print(f"{len(tables)} experiments: read {options.output_markdown}")
@@ -58,6 +59,7 @@ def summarize_experiment(table: Table, epoch: str, paper_names: Mapping[str, str
             if not len(accuracy):
                 continue
             mean, deviation = summarize_seeds(accuracy)
+            low, high = student_interval(accuracy)
             rows.append(
                 {
                     "experiment": table.metadata["experiment"],
@@ -67,22 +69,30 @@ def summarize_experiment(table: Table, epoch: str, paper_names: Mapping[str, str
                     "n_seeds": len(accuracy),
                     "accuracy": float(mean),
                     "accuracy_std": float(deviation),
+                    "accuracy_low": float(low),
+                    "accuracy_high": float(high),
+                    "training_share": describe_share(table.metadata["samples"][task]),
                 }
             )
     return rows
 
 
 def tabulate_rows(rows: Sequence[Mapping], paper_names: Mapping[str, str]) -> str:
-    """Markdown table of `summarize_experiment`: experiments head groups of columns, one column per task."""
+    """Markdown table of `summarize_experiment`: experiments head groups of columns, one column per task.
+
+    Footnotes say how much of a task's images was trained on, which decides what a figure can be compared with.
+    """
     places = [(row["experiment"], row["task"], row["method"]) for row in rows]
     if twice := [place for place in places if places.count(place) > 1]:
         raise ValueError(f"two comparisons are of one experiment, '{twice[0][0]}'; move one of them out of results/")
     methods = [method for method in paper_names if any(row["method"] == method for row in rows)]
-    header, tasks, columns = ["Method"], [""], []
+    header, tasks, columns, notes = ["Method"], [""], [], {}
     for experiment, task in dict.fromkeys((row["experiment"], row["task"]) for row in rows):
         header.append("" if experiment in header else experiment)
-        tasks.append(task)
         found = {row["method"]: row for row in rows if (row["experiment"], row["task"]) == (experiment, task)}
+        share = next(iter(found.values()))["training_share"]
+        notes.setdefault(share, f"({len(notes) + 1})")
+        tasks.append(f"{task} {notes[share]}")
         means = [found[method]["accuracy"] if method in found else np.nan for method in methods]
         cells = [
             format_percent(found[method]["accuracy"], found[method]["accuracy_std"]) if method in found else DASH
@@ -90,7 +100,8 @@ def tabulate_rows(rows: Sequence[Mapping], paper_names: Mapping[str, str]) -> st
         ]
         columns.append(embolden_best(cells, means))
     names = [paper_names[method] for method in methods]
-    return format_table(header, [tasks, *zip(names, *columns, strict=True)])
+    listed = "".join(f"\n{number} {share}\n" for share, number in notes.items())
+    return format_table(header, [tasks, *zip(names, *columns, strict=True)]) + listed
 
 
 if __name__ == "__main__":

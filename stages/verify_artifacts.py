@@ -1,10 +1,11 @@
 """Check that every artifact is whole, keeps its contract and still belongs to its inputs.
 
 Digests recorded in an artifact are compared with its inputs as they are now, those in a card with the
-weights beside it. Features and responsibilities may have been deleted (storage.keep_features: false);
-they are counted.
+weights beside it. Features and responsibilities may have been deleted (storage.keep_features: false), and
+the networks that a finished run's metrics list as thinned (storage.keep_networks); they are counted.
 """
 
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -44,6 +45,7 @@ def main(argv: list[str] | None = None) -> None:
     artifacts = sorted([*tables, *cards])
     if not artifacts:
         raise ValueError(f"{options.results}: holds no artifacts; name the folder of an experiment")
+    thinned = find_thinned(options.results)
     n_gone = 0
     for path in show_progress(artifacts, description="verify", unit="artifact"):
         try:
@@ -65,7 +67,7 @@ def main(argv: list[str] | None = None) -> None:
                 digests[source] = digest_file(source) if source.exists() else None
             name = os.path.relpath(source, options.results.resolve())
             used = source.parent.name == "features" or source.stem in ("responsibilities", "optimizer")
-            if digests[source] is None and used:
+            if digests[source] is None and (used or source in thinned):
                 n_gone += 1
             elif digests[source] is None:
                 problems.append(f"{path}: belongs to {name}, which is missing; run snakemake again")
@@ -75,6 +77,16 @@ def main(argv: list[str] | None = None) -> None:
     if problems:
         print("\n".join(problems), file=sys.stderr)
         raise ValueError(f"{options.results}: {len(problems)} of {len(artifacts)} artifacts have problems")
+
+
+def find_thinned(results: Path) -> set[Path]:
+    """The networks that collect_metrics deleted once their run was complete."""
+    thinned = set()
+    for path in results.glob("**/metrics.parquet"):
+        # One that cannot be read is reported with the other artifacts.
+        with contextlib.suppress(ValueError):
+            thinned.update((path.parent / name).resolve() for name in read_metadata(path).get("thinned", ()))
+    return thinned
 
 
 if __name__ == "__main__":

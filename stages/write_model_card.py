@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 
 from stages.command import run_stage, stage_parser
 from stages.core.comparison import arrange_run
@@ -18,7 +19,13 @@ from stages.storage.tables import read_table
 def main(argv: list[str] | None = None) -> None:
     parser = stage_parser(__doc__)
     parser.add_argument("--network", required=True, metavar="SAFETENSORS", help="network.safetensors of the run")
-    parser.add_argument("--card", required=True, metavar="JSON", help="checkpoint.json of its epoch")
+    parser.add_argument(
+        "--cards",
+        nargs="+",
+        required=True,
+        metavar="JSON",
+        help="checkpoint.json of every epoch; its metrics say whose",
+    )
     parser.add_argument("--export", required=True, metavar="JSON", help="report of export_network")
     parser.add_argument("--tables", nargs="+", required=True, metavar="PARQUET", help="manifests of all splits")
     parser.add_argument(
@@ -33,10 +40,13 @@ def main(argv: list[str] | None = None) -> None:
     options = parser.parse_args(argv)
     network = load_network(options.network)
     settings = options.settings
-    runs = []
+    runs, selections = [], {}
     for named in options.metrics:
         seed, path = named.split("=", 1)
-        runs.append(arrange_run(options.method["name"], int(seed), read_table(path, METRICS).columns))
+        table = read_table(path, METRICS)
+        runs.append(arrange_run(options.method["name"], int(seed), table.columns))
+        selections[int(seed)] = table.metadata
+    selected_epochs = {seed: metadata["selected_epoch"] for seed, metadata in selections.items()}
     text = format_model_card(
         network.specification,
         title=f"{settings['experiment']}, {options.method['paper_name']}",
@@ -45,14 +55,28 @@ def main(argv: list[str] | None = None) -> None:
         settings=settings,
         data=[read_split(path, settings["datasets"]) for path in options.tables],
         runs=runs,
+        selected_epochs=selected_epochs,
+        select=selections[options.seed]["select"],
         export=read_json(options.export),
         n_parameters=sum(parameter.numel() for parameter in network.parameters()),
         network_digest=digest_file(options.network),
-        checkpoint=read_json(options.card),
+        checkpoint=find_checkpoint(options.cards, selected_epochs[options.seed]),
         pretrained_licence=describe_licence(settings["network"]["backbone"], settings["network"]["pretrained"]),
     )
     write_text(options.output, text)
     print(f"{options.output}: model card of '{options.method['name']}', seed {options.seed}")
+
+
+def find_checkpoint(paths: Sequence[str], epoch: int) -> dict:
+    """The card of the checkpoint of an epoch.
+
+    Raises:
+        ValueError: it is not among `paths`.
+    """
+    for card in map(read_json, paths):
+        if card["epoch"] == epoch:
+            return card
+    raise ValueError(f"--cards: none is that of epoch {epoch}, whose network was chosen; name those of all epochs")
 
 
 def read_split(path: str, datasets: dict) -> CardData:

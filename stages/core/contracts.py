@@ -295,12 +295,14 @@ METRICS = Contract(
     (
         Column("epoch", "int32", "0 is joint training", minimum=0),
         Column("task", "string", "task that was evaluated"),
+        Column("dataset", "string", "whose samples; null for those of all that know the task", nullable=True),
         Column("split", "string", "split that was evaluated"),
         _probability("accuracy", "share of correct predictions"),
-        _probability("macro_f1", "mean of the per-class F1 scores"),
+        _probability("macro_f1", "mean of the F1 scores of all classes"),
         Column("n_samples", "int64", "samples evaluated", minimum=1),
         Column("trained_dataset", "string", "dataset of the epoch; null where it mixed all of them", nullable=True),
     ),
+    metadata=("select", "selected_epoch"),
     key=None,
 )
 
@@ -315,9 +317,9 @@ COMPARISON = Contract(
         Column("first_epoch", "int32", "first of the epochs that were averaged", minimum=0),
         Column("last_epoch", "int32", "last of the epochs that were averaged", minimum=0),
         _probability("accuracy", "share of correct predictions"),
-        _probability("macro_f1", "mean of the per-class F1 scores"),
+        _probability("macro_f1", "mean of the F1 scores of all classes"),
         Column("seconds_per_epoch", "float64", "job seconds of the run's epochs; null if unknown", 0, nullable=True),
     ),
-    metadata=("experiment", "reference", "last_epochs", "paper_names"),
+    metadata=("experiment", "reference", "last_epochs", "paper_names", "samples"),
     key=None,
 )

@@ -18,8 +18,9 @@ def count_confusion(labels: np.ndarray, predictions: np.ndarray, n_classes: int)
 def score_confusion(confusion: np.ndarray) -> dict[str, float]:
     """Accuracy and macro-F1 of a confusion matrix of shape (C, C).
 
-    Macro-F1 is the plain mean of the per-class F1 scores; a class that neither occurs nor is
-    predicted counts as 0, as in scikit-learn.
+    Macro-F1 is the plain mean of the F1 scores of all C classes; one that neither occurs nor is
+    predicted counts as 0. So does scikit-learn where `labels` names all classes; without, it leaves
+    such a class out of the mean and gives a larger number.
     """
     f1 = np.array([one["f1"] for one in score_classes(confusion)])
     return {"accuracy": float(np.trace(confusion) / confusion.sum()), "macro_f1": float(f1.mean())}

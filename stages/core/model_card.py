@@ -6,7 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 import yaml
 
-from stages.core.comparison import SCORES, SPLITS, Run, choose_epochs, summarize_seeds
+from stages.core.comparison import (
+    INTERVAL_PERCENT,
+    SCORES,
+    SPLITS,
+    Run,
+    find_best_epoch,
+    student_interval,
+    summarize_seeds,
+)
 from stages.core.network import NetworkSpecification
 from stages.core.reports import format_percent, format_table
 
@@ -46,11 +54,9 @@ The digests are those of the prepared images (`sha256sum data/<dataset>/<split>.
 
 ## Results
 
-The network is that of the last epoch, {last_epoch}. Accuracy and macro-F1 in percent:
+{choice} Accuracy and macro-F1 in percent{other_seeds}:
 
 {results_table}
-{best_epoch}
-
 ## Licences
 
 * This project: MIT.
@@ -104,6 +110,8 @@ def format_model_card(
     settings: Mapping,
     data: Sequence[CardData],
     runs: Sequence[Run],
+    selected_epochs: Mapping[int, int],
+    select: str,
     export: Mapping,
     n_parameters: int,
     network_digest: str,
@@ -120,6 +128,8 @@ def format_model_card(
         settings: of the experiment, as far as they decide what the network is.
         data: the splits of every dataset.
         runs: of the method, one per seed; that of `seed` is among them.
+        selected_epochs: by seed the epoch whose network is the final one.
+        select: what selected it, `validation` or `last`.
         export: report of the ONNX export.
         n_parameters: of the network.
         network_digest: of `network.safetensors`.
@@ -130,7 +140,6 @@ def format_model_card(
     tasks = specification.tasks
     dataset_of = {split.task: split.dataset for split in data}
     digest = "SHA-256 `{}`.".format
-    own = next(run for run in runs if run.seed == seed)
     return _CARD.format(
         title=title,
         n_tasks=len(tasks),
@@ -162,9 +171,9 @@ def format_model_card(
             for split in data
             if split.split == "train"
         ),
-        last_epoch=own.epochs[-1],
-        results_table=_format_results(runs),
-        best_epoch=_describe_best(own),
+        choice=_describe_choice(next(run for run in runs if run.seed == seed), selected_epochs[seed], select),
+        other_seeds=", of every seed at the epoch that was chosen in the same way" if len(runs) > 1 else "",
+        results_table=_format_results(runs, selected_epochs),
         licences=_list_licences(data, pretrained_licence),
         seed=seed,
         versions=", ".join(f"{name} {version}" for name, version in checkpoint["versions"].items()),
@@ -213,32 +222,43 @@ def _list_numbers(values: Sequence[float]) -> str:
     return ", ".join(f"{value:g}" for value in values)
 
 
-def _format_results(runs: Sequence[Run]) -> str:
+def _format_results(runs: Sequence[Run], selected_epochs: Mapping[int, int]) -> str:
+    scores = np.concatenate([run.scores[run.epochs == selected_epochs[run.seed]] for run in runs])
     rows = [
-        [str(run.seed), task, *(f"{100 * score:.1f}" for score in run.scores[-1, number].reshape(-1))]
-        for run in runs
-        for number, task in enumerate(run.tasks)
+        [str(run.seed), str(selected_epochs[run.seed]), task, *(f"{100 * score:.1f}" for score in of_task.reshape(-1))]
+        for run, of_run in zip(runs, scores, strict=True)
+        for task, of_task in zip(run.tasks, of_run, strict=True)
     ]
     if len(runs) > 1:
-        means, deviations = summarize_seeds(np.array([run.scores[-1] for run in runs]))
-        for number, task in enumerate(runs[0].tasks):
-            pairs = zip(means[number].reshape(-1), deviations[number].reshape(-1), strict=True)
-            rows.append(["mean", task, *(format_percent(mean, deviation) for mean, deviation in pairs)])
+        summary = zip(runs[0].tasks, *summarize_seeds(scores), *student_interval(scores), strict=True)
+        for task, *cells in summary:
+            cells = list(zip(*(values.reshape(-1) for values in cells), strict=True))
+            rows.append(["mean", "", task, *(format_percent(mean, deviation) for mean, deviation, _, _ in cells)])
+            rows.append(
+                [
+                    f"{INTERVAL_PERCENT} %",
+                    "",
+                    task,
+                    *(f"[{100 * low:.2f}, {100 * high:.2f}]" for *_, low, high in cells),
+                ]
+            )
     names = [f"{split} {name.replace('macro_f1', 'macro-F1')}" for split in SPLITS for name in SCORES]
-    return format_table(["seed", "task", *names], rows)
+    return format_table(["seed", "epoch", "task", *names], rows)
 
 
-def _describe_best(run: Run) -> str:
+def _describe_choice(run: Run, epoch: int, select: str) -> str:
+    whose = f"epoch {epoch}" if epoch else "the joint training, epoch 0"
+    if select == "validation":
+        return (
+            f"The network is that of {whose}, which was the best on validation, on average over the tasks;\n"
+            "the test split had no say."
+        )
     validation_accuracy = run.scores[:, :, SPLITS.index("validation"), SCORES.index("accuracy")]
-    means = validation_accuracy.mean(axis=1).round(12)
-    best = run.epochs[choose_epochs(validation_accuracy, 1)["validation"]][0]
-    if means[-1] == means.max():
-        return "No epoch did better on validation, on average over the tasks."
-    place = f"epoch-{best:03d}/network.safetensors" if best else "that of the joint training"
-    return (
-        f"On validation, on average over the tasks, epoch {best} did better; its network, {place},\n"
-        "can be used in the same way."
-    )
+    best = run.epochs[find_best_epoch(validation_accuracy)]
+    # Backwards, because the earliest of equals is the best one.
+    beaten = find_best_epoch(validation_accuracy[::-1]) != 0
+    better = f"; on validation, on average over the tasks, epoch {best} did better" if beaten else ""
+    return f"The network is that of {whose}, the last{better}."
 
 
 def _list_licences(data: Sequence[CardData], pretrained_licence: str | None) -> str:

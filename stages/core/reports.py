@@ -17,7 +17,7 @@ epoch, so the epoch that did best on validation counts, or the mean of the last 
 
 * accuracy and macro-F1: test split, in percent, {spread}; the best of a column is bold
 * to {reference}: difference in accuracy, in points, taken seed by seed{interval}
-* s per epoch: seconds that the jobs of one alternating epoch took, added up
+{shares}* s per epoch: seconds that the jobs of one alternating epoch took, added up
 """
 _TITLES = {
     "validation": "Epoch chosen by validation",
@@ -43,6 +43,20 @@ def format_seconds(seconds: float) -> str:
     return DASH if math.isnan(seconds) else f"{seconds:.1f}"
 
 
+def describe_share(samples: Mapping[str, Mapping[str, int]]) -> str:
+    """How much of the images was trained on: `trained on 72 % of expw (80 % with the images kept for validation)`.
+
+    Args:
+        samples: images of every split, by dataset.
+    """
+    parts = []
+    for dataset, counts in samples.items():
+        percent = 100 / sum(counts.values())
+        train, both = percent * counts["train"], percent * (counts["train"] + counts["validation"])
+        parts.append(f"{train:.0f} % of {dataset} ({both:.0f} % with the images kept for validation)")
+    return f"trained on {' and '.join(parts)}"
+
+
 def embolden_best(cells: Sequence[str], values: Sequence[float]) -> list[str]:
     """`cells` with those of the largest value in bold; values that print alike are alike, NaN is never best."""
     shown = np.round(100 * np.asarray(values, dtype=np.float64), 2)
@@ -60,7 +74,12 @@ def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def describe_comparison(
-    summary: Sequence[Mapping[str, Any]], experiment: str, reference: str, seeds: Sequence[int], last_epochs: int
+    summary: Sequence[Mapping[str, Any]],
+    experiment: str,
+    reference: str,
+    seeds: Sequence[int],
+    last_epochs: int,
+    samples: Mapping[str, Mapping[str, Mapping[str, int]]],
 ) -> str:
     """The Markdown report of a comparison: one table per aggregate, methods as rows.
 
@@ -70,14 +89,20 @@ def describe_comparison(
         reference: the method that differences are taken to.
         seeds: the seeds of every method.
         last_epochs: how many epochs `mean_of_last` averages.
+        samples: images by task, dataset and split.
     """
     names = {row["method"]: row["paper_name"] for row in summary}
     listed = ", ".join(map(str, seeds))
     spread = f"mean ± standard deviation over {len(seeds)} seeds ({listed})"
-    interval = f", with its {INTERVAL_PERCENT} % bootstrap interval (too narrow where seeds are few)"
+    interval = f", with Student's {INTERVAL_PERCENT} % interval"
     if len(seeds) == 1:
         spread, interval = f"one seed ({listed}), so nothing is known about the spread", ""
-    parts = [_INTRODUCTION.format(experiment=experiment, spread=spread, reference=names[reference], interval=interval)]
+    shares = "".join(f"* {task}: {describe_share(of_task)}\n" for task, of_task in samples.items())
+    parts = [
+        _INTRODUCTION.format(
+            experiment=experiment, spread=spread, reference=names[reference], interval=interval, shares=shares
+        )
+    ]
     for aggregate in AGGREGATES:
         rows = [row for row in summary if row["split"] == "test" and row["epoch"] == aggregate]
         parts.append(f"## {_TITLES[aggregate].format(n=last_epochs)}\n\n{_tabulate_methods(rows, reference, names)}")

@@ -7,8 +7,9 @@ from stages.core.comparison import (
     MEAN_OVER_TASKS,
     aggregate_run,
     arrange_run,
-    bootstrap_interval,
     choose_epochs,
+    find_best_epoch,
+    student_interval,
     summarize_runs,
     summarize_seeds,
 )
@@ -28,6 +29,7 @@ def metrics(validation, test):
     return {
         "epoch": epoch,
         "task": task.astype(object),
+        "dataset": np.full(len(rows), None),
         "split": split.astype(object),
         "accuracy": accuracy,
         "macro_f1": accuracy / 2,
@@ -54,7 +56,7 @@ def compared(accuracies):
 
 
 def summary_of(accuracies, task="pose", **changes):
-    rows = summarize_runs(compared(accuracies) | changes, "mtl_sa", np.random.default_rng(0))
+    rows = summarize_runs(compared(accuracies) | changes, "mtl_sa")
     return {
         row["method"]: row for row in rows if (row["task"], row["split"], row["epoch"]) == (task, "test", "validation")
     }
@@ -76,7 +78,9 @@ def test_aggregates_are_those_counted_by_hand():
 def test_equal_means_are_ties_whatever_their_last_bit():
     assert np.mean([0.1, 0.2, 0.3]) != np.mean([0.3, 0.2, 0.1])
     for order in ([0.1, 0.2, 0.3], [0.3, 0.2, 0.1]):
-        assert choose_epochs(np.array([order, order[::-1]]), 1)["validation"] == slice(0, 1)
+        validation_accuracy = np.array([order, order[::-1]])
+        assert find_best_epoch(validation_accuracy) == 0
+        assert choose_epochs(validation_accuracy, 1)["validation"] == slice(0, 1)
 
 
 def test_joint_training_can_be_the_epoch_that_validation_chooses():
@@ -94,6 +98,13 @@ def test_fewer_epochs_than_asked_for_are_all_averaged_but_joint_training():
     rows = [row for row in aggregated(last_epochs=9) if row["epoch"] == "mean_of_last" and row["split"] == "test"]
     assert [row["accuracy"] for row in rows] == pytest.approx([0.5, 0.6])
     assert {(row["first_epoch"], row["last_epoch"]) for row in rows} == {(1, 3)}
+
+
+def test_rows_of_single_datasets_are_not_the_runs():
+    overall = metrics(VALIDATION, TEST)
+    of_dataset = overall | {"dataset": np.full(len(overall["epoch"]), "heads"), "accuracy": overall["accuracy"] / 3}
+    both = {name: np.concatenate([of_dataset[name], values]) for name, values in overall.items()}
+    np.testing.assert_array_equal(arrange_run("mtl_sa", 3, both).scores, arrange_run("mtl_sa", 3, overall).scores)
 
 
 def test_a_missing_split_names_the_run():
@@ -123,8 +134,11 @@ def test_summary_of_two_seeds_is_that_counted_by_hand():
     assert stl["accuracy_std"] == pytest.approx(0.1 / np.sqrt(2))
     assert stl["macro_f1"] == pytest.approx(0.275)
     assert stl["difference"] == pytest.approx(-0.15)
-    # A quarter of the resamples take one seed twice, so the interval ends at the two differences.
-    assert (stl["difference_low"], stl["difference_high"]) == pytest.approx((-0.2, -0.1))
+    # t with one degree of freedom is tan(0.475 π) = 12.706, and s / √2 is half the distance of two values.
+    half = 12.7062047 * 0.05
+    assert (stl["difference_low"], stl["difference_high"]) == pytest.approx((-0.15 - half, -0.15 + half))
+    assert (stl["accuracy_low"], stl["accuracy_high"]) == pytest.approx((0.55 - half, 0.55 + half))
+    assert (stl["macro_f1_low"], stl["macro_f1_high"]) == pytest.approx((0.275 - half / 2, 0.275 + half / 2))
     over_tasks = summary_of(accuracies, MEAN_OVER_TASKS)["stl"]
     assert over_tasks["accuracy"] == pytest.approx((0.45 + 0.7) / 2)
     assert over_tasks["accuracy_std"] == pytest.approx(0.25 / np.sqrt(2))
@@ -142,36 +156,54 @@ def test_differences_are_paired_by_seed():
     permuted = summary_of({"stl": reference[[2, 0, 1]] + 0.1, "mtl_sa": reference})["stl"]
     assert permuted["difference"] == pytest.approx(paired["difference"])
     assert (paired["difference_low"], paired["difference_high"]) == pytest.approx((0.1, 0.1))
-    # Its differences are 0.3, 0 and 0; all three resamples are the first one 1 time in 27.
-    assert (permuted["difference_low"], permuted["difference_high"]) == pytest.approx((0, 0.3))
+    # Its differences are 0.3, 0 and 0: s / √3 is 0.1, and t with two degrees of freedom 4.303.
+    half = 4.30265273 * 0.1
+    assert (permuted["difference_low"], permuted["difference_high"]) == pytest.approx((0.1 - half, 0.1 + half))
 
 
-@given(st.lists(st.floats(-1, 1), min_size=2, max_size=8))
-def test_the_interval_contains_the_mean_and_lies_within_the_values(values):
+@given(st.lists(st.floats(-1, 1), min_size=2, max_size=8), st.floats(-1, 1), st.floats(0, 9))
+def test_the_interval_surrounds_the_mean_and_follows_shift_and_scale(values, shift, scale):
     values = np.array(values)
-    low, high = bootstrap_interval(values, np.random.default_rng(0))
-    tiny = 1e-12
-    assert values.min() - tiny <= low <= values.mean() + tiny
-    assert values.mean() - tiny <= high <= values.max() + tiny
+    low, high = student_interval(values)
+    assert (low + high) / 2 == pytest.approx(values.mean(), abs=1e-12)
+    moved = student_interval(shift + scale * values)
+    assert moved == pytest.approx((shift + scale * low, shift + scale * high), abs=1e-9)
 
 
-def test_the_interval_is_the_same_for_the_same_generator():
-    values = np.random.default_rng(1).random((5, 3))
-    intervals = [bootstrap_interval(values, np.random.default_rng(seed)) for seed in (0, 0)]
-    np.testing.assert_array_equal(*intervals)
+def test_intervals_of_several_cells_are_those_of_each():
+    values = np.random.default_rng(1).random((5, 3, 2))
+    low, high = student_interval(values)
+    for cell in np.ndindex(3, 2):
+        assert (low[cell], high[cell]) == pytest.approx(student_interval(values[:, *cell]))
 
 
-def test_the_interval_is_that_of_resamples_drawn_one_by_one():
-    values = np.array([0.0, 0.1, 0.5, 0.6, 0.9, 1.0])
-    rng = np.random.default_rng(0)
-    means = [rng.choice(values, len(values)).mean() for _ in range(10_000)]
-    assert bootstrap_interval(values, rng) == pytest.approx(np.percentile(means, [2.5, 97.5]), abs=0.02)
+def count_covered(low, high):
+    """Share of the intervals that hold the truth, 0."""
+    return ((low <= 0) & (high >= 0)).mean()
+
+
+@pytest.mark.parametrize("n_seeds", [3, 5])
+def test_the_interval_covers_the_truth_in_95_percent_of_experiments(n_seeds):
+    n_experiments = 20_000
+    values = np.random.default_rng(n_seeds).normal(size=(n_seeds, n_experiments))
+    standard_error = np.sqrt(0.95 * 0.05 / n_experiments)
+    assert count_covered(*student_interval(values)) == pytest.approx(0.95, abs=4 * standard_error)
+
+
+@pytest.mark.parametrize(("n_seeds", "covered"), [(3, 0.75), (5, 0.84)])
+def test_a_percentile_bootstrap_would_not(n_seeds, covered):
+    """Why the intervals are Student's: no resample leaves the range of the few values."""
+    rng = np.random.default_rng(n_seeds)
+    values = rng.normal(size=(n_seeds, 4000))
+    means = rng.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), size=2000) / n_seeds @ values
+    assert count_covered(*np.percentile(means, [2.5, 97.5], axis=0)) == pytest.approx(covered, abs=0.025)
 
 
 def test_one_seed_shows_no_spread_and_no_interval():
     stl = summary_of({"stl": [[0.5, 0.4]], "mtl_sa": [[0.7, 0.6]]})["stl"]
     assert stl["difference"] == pytest.approx(-0.2)
-    assert np.isnan([stl[name] for name in ("accuracy_std", "macro_f1_std", "difference_low", "difference_high")]).all()
+    unknown = [f"{score}_{what}" for score in ("accuracy", "macro_f1") for what in ("std", "low", "high")]
+    assert np.isnan([stl[name] for name in (*unknown, "difference_low", "difference_high")]).all()
 
 
 def test_a_missing_run_is_named():

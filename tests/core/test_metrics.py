@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, precision_recall_fscore_support
 
 from stages.core.metrics import count_confusion, score_classes, score_confusion
@@ -21,3 +22,12 @@ def test_scores_are_those_of_scikit_learn():
 def test_a_class_that_never_occurs_counts_as_zero():
     confusion = count_confusion(np.array([0, 0]), np.array([0, 0]), 3)
     assert score_confusion(confusion) == {"accuracy": 1.0, "macro_f1": 1 / 3}
+
+
+def test_absent_classes_count_as_for_scikit_learn_with_all_labels_named():
+    labels, predictions = np.array([0, 0, 1, 1]), np.array([0, 0, 0, 1])
+    macro_f1 = score_confusion(count_confusion(labels, predictions, 3))["macro_f1"]
+    assert macro_f1 == pytest.approx((4 / 5 + 2 / 3 + 0) / 3)
+    named = f1_score(labels, predictions, labels=range(3), average="macro", zero_division=0)
+    assert macro_f1 == pytest.approx(named)
+    assert f1_score(labels, predictions, average="macro") == pytest.approx((4 / 5 + 2 / 3) / 2)

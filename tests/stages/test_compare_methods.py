@@ -7,6 +7,7 @@ import pytest
 from stages.compare_methods import main
 from stages.core.contracts import COMPARISON, METRICS
 from stages.storage.tables import Provenance, read_table, write_table
+from tests.conftest import write_split
 
 NAMES = {"stl": "STL", "mtl_sa": "MTL-SA"}
 RUNS = {  # accuracy of pose in epochs 0 and 1, of mood it is 0.5
@@ -19,22 +20,25 @@ RUNS = {  # accuracy of pose in epochs 0 and 1, of mood it is 0.5
 
 def write_metrics(path, accuracies, splits=("validation", "test"), tasks=("pose", "mood")):
     rows = [
-        (epoch, task, split, accuracy if task == "pose" else 0.5)
+        (epoch, task, dataset, split, accuracy if task == "pose" else 0.5)
         for epoch, accuracy in enumerate(accuracies)
         for task in tasks
+        for dataset in (None, "heads" if task == "pose" else "faces")
         for split in splits
     ]
-    epoch, task, split, accuracy = (np.array(column) for column in zip(*rows, strict=True))
+    epoch, task, dataset, split, accuracy = (np.array(column) for column in zip(*rows, strict=True))
     columns = {
         "epoch": epoch,
         "task": task.astype(object),
         "split": split.astype(object),
         "accuracy": accuracy,
         "macro_f1": accuracy / 2,
+        "dataset": dataset,
         "n_samples": np.full(len(rows), 10),
         "trained_dataset": np.array(["heads"] * len(rows), dtype=object),
     }
-    write_table(path, METRICS, columns, metadata={}, provenance=Provenance("test", {}, []))
+    metadata = {"select": "validation", "selected_epoch": 1}
+    write_table(path, METRICS, columns, metadata=metadata, provenance=Provenance("test", {}, []))
     return str(path)
 
 
@@ -51,12 +55,23 @@ def write_runs(folder, runs=RUNS):
     return entries
 
 
-def compare(folder, entries, output="out", **options):
+COUNTS = {"heads": {"train": 18, "validation": 2, "test": 5}, "faces": {"train": 4, "validation": 1, "test": 5}}
+
+
+def write_manifests(folder, counts):
+    return [
+        str(write_split(folder, dataset, "pose", ["left", "right"], n_samples, split=split).table)
+        for dataset, splits in counts.items()
+        for split, n_samples in splits.items()
+    ]
+
+
+def compare(folder, entries, output="out", counts=COUNTS, **options):
     files = {name: folder / output / f"comparison.{name}" for name in ("table", "csv", "markdown", "figure")}
     options = {"paper-names": json.dumps(NAMES), "last-epochs": 2, "logs": folder / "logs"} | options
     main(
         [
-            *("--runs", *entries, "--experiment", "tiny"),
+            *("--runs", *entries, "--experiment", "tiny", "--tables", *write_manifests(folder / "data", counts)),
             *(part for name, value in options.items() for part in (f"--{name}", str(value))),
             *(part for name, path in files.items() for part in (f"--output-{name}", str(path))),
         ]
@@ -73,6 +88,7 @@ def test_every_run_gets_a_row_per_task_split_and_aggregate(tmp_path, capsys):
     assert table.metadata["reference"] == "mtl_sa"
     assert table.metadata["last_epochs"] == 2
     assert table.metadata["paper_names"] == NAMES
+    assert table.metadata["samples"] == {"pose": {"heads": COUNTS["heads"]}, "mood": {"faces": COUNTS["faces"]}}
     chosen = (table["method"] == "mtl_sa") & (table["epoch"] == "validation") & (table["task"] == "pose")
     assert table["accuracy"][chosen].tolist() == [0.9, 0.9, 0.8, 0.8]
     assert table["last_epoch"][chosen].tolist() == [0] * 4
@@ -99,9 +115,14 @@ def test_the_summary_holds_the_numbers_counted_by_hand(tmp_path):
         "macro_f1": "0.350000",
         "accuracy_std": "0.141421",
         "macro_f1_std": "0.070711",
+        # t of one degree of freedom is 12.7062; with s / √2 that is half the distance of the two seeds.
+        "accuracy_low": "-0.570620",
+        "macro_f1_low": "-0.285310",
+        "accuracy_high": "1.970620",
+        "macro_f1_high": "0.985310",
         "difference": "-0.150000",
-        "difference_low": "-0.300000",
-        "difference_high": "0.000000",
+        "difference_low": "-2.055931",
+        "difference_high": "1.755931",
         "seconds_per_epoch": "3.500000",
     }
     assert rows["mtl_sa", "pose", "test", "validation"]["seconds_per_epoch"] == ""
@@ -112,13 +133,14 @@ def test_the_report_says_what_to_quote_and_marks_the_best(tmp_path):
     lines = compare(tmp_path, write_runs(tmp_path))["markdown"].read_text().splitlines()
     assert any("Quote the first table" in line for line in lines)
     assert any("2 seeds (0, 1)" in line for line in lines)
+    assert any("with Student's 95 % interval" in line for line in lines)
     titles = [line for line in lines if line.startswith("## ")]
     assert titles == ["## Epoch chosen by validation", "## Mean of the last 2 epochs", "## Last epoch"]
     stl = [[cell.strip() for cell in line.split("|")][1:-1] for line in lines if line.startswith("| STL")]
     best = [[cell.strip() for cell in line.split("|")][1:-1] for line in lines if line.startswith("| MTL-SA")]
-    assert stl[0][:4] == ["STL", "70.00 ± 14.14", "-15.00 [-30.00, +0.00]", "35.00 ± 7.07"]
+    assert stl[0][:4] == ["STL", "70.00 ± 14.14", "-15.00 [-205.59, +175.59]", "35.00 ± 7.07"]
     assert best[0][:4] == ["MTL-SA", "**85.00 ± 7.07**", "–", "**42.50 ± 3.54**"]
-    assert stl[2][1:3] == ["**70.00 ± 14.14**", "+40.00 [+30.00, +50.00]"]
+    assert stl[2][1:3] == ["**70.00 ± 14.14**", "+40.00 [-87.06, +167.06]"]
     # Equal scores of the other task are equally bold; seconds stand last, a dash where unknown.
     assert stl[0][4] == best[0][4] == "**50.00 ± 0.00**"
     assert (stl[0][-1], best[0][-1]) == ("3.5", "–")
@@ -177,3 +199,14 @@ def test_a_run_with_other_epochs_or_tasks_is_named(tmp_path, change):
 def test_a_run_that_is_not_of_the_comparison_is_refused(tmp_path, name):
     with pytest.raises(ValueError, match=f"^--runs: '{name}' is no METHOD/SEED .*did you mean 'stl'"):
         compare(tmp_path, [f"{name}=metrics.parquet"])
+
+
+def test_the_report_says_how_much_was_trained_on(tmp_path):
+    lines = compare(tmp_path, write_runs(tmp_path))["markdown"].read_text().splitlines()
+    assert "* pose: trained on 72 % of heads (80 % with the images kept for validation)" in lines
+    assert "* mood: trained on 40 % of faces (50 % with the images kept for validation)" in lines
+
+
+def test_a_dataset_without_manifests_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"^--tables: lacks the manifests of the dataset 'faces'$"):
+        compare(tmp_path, write_runs(tmp_path), counts={"heads": COUNTS["heads"]})

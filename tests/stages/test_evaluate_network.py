@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from stages.evaluate_network import main
+from stages.evaluate_network import describe_scores, main
 from stages.storage.checkpoints import load_network
 from tests.conftest import EXPRESSIONS, POSES, write_split
 
@@ -47,6 +47,9 @@ def test_scores_of_both_splits_are_counted_from_the_predictions(run, validation,
             assert np.sum(scores["confusion_matrix"], 1).tolist() == np.bincount(split.labels).tolist()
             assert scores["n_samples"] == len(split.labels)
             assert (scores["split"], scores["dataset"]) == (name, dataset)
+            assert list(scores["by_dataset"]) == [dataset]
+            of_dataset = scores["by_dataset"][dataset]
+            assert of_dataset == {key: scores[key] for key in of_dataset}
     assert metrics["tasks"]["pose"]["classes"] == ["frontal", "left"]
     assert (metrics["epoch"], metrics["trained_dataset"]) == (0, None)
     assert len(metrics["inputs"]) == 5
@@ -75,3 +78,16 @@ def test_datasets_that_the_network_was_not_made_for_are_refused(run, tmp_path):
     with pytest.raises(ValueError, match="does not exist; run snakemake for it first"):
         evaluate(run, tmp_path / "m.json", splits, "--network", str(files["network"]) + ".no")
     assert not (tmp_path / "m.json").exists()
+
+
+def test_a_task_of_several_datasets_is_scored_over_all_of_them_and_in_each():
+    confusions = {"few": np.array([[1, 1], [0, 0]]), "many": np.array([[4, 0], [2, 2]])}
+    scores = describe_scores("test", confusions, ["a", "b"])
+    assert scores["confusion_matrix"] == [[5, 1], [2, 2]]
+    assert (scores["n_samples"], scores["accuracy"], scores["dataset"]) == (10, 0.7, None)
+    parts = scores["by_dataset"]
+    assert {name: (part["n_samples"], part["accuracy"]) for name, part in parts.items()} == {
+        "few": (2, 0.5),
+        "many": (8, 0.75),
+    }
+    assert parts["few"]["macro_f1"] == pytest.approx((2 / 3 + 0) / 2)

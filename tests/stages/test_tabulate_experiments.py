@@ -8,6 +8,8 @@ from stages.core.contracts import COMPARISON
 from stages.storage.tables import Provenance, write_table
 from stages.tabulate_experiments import main
 
+SAMPLES = {"faces": {"train": 720, "validation": 80, "test": 200}}
+
 
 def write_comparison(folder, experiment, accuracies, names):
     """A comparison of one task from the test accuracies at the chosen epoch, by method and seed."""
@@ -30,7 +32,9 @@ def write_comparison(folder, experiment, accuracies, names):
         "macro_f1": accuracy,
         "seconds_per_epoch": np.full(len(rows), np.nan),
     }
+    samples = {f"{experiment}_task": {experiment: SAMPLES.get(experiment, {"train": 7, "validation": 1, "test": 2})}}
     metadata = {"experiment": experiment, "reference": "mtl_sa", "last_epochs": 2, "paper_names": names}
+    metadata |= {"samples": samples}
     path = folder / f"{experiment}.parquet"
     write_table(path, COMPARISON, columns, metadata=metadata, provenance=Provenance("test", {}, []))
     return str(path)
@@ -57,13 +61,19 @@ def test_experiments_head_the_columns_and_methods_stand_in_the_papers_order(tmp_
     text, table = tabulate(tmp_path)
     assert table[0] == ["Method", "faces", "people"]
     assert table[2:] == [
-        ["", "faces_task", "people_task"],
+        ["", "faces_task (1)", "people_task (2)"],
         ["STL", "60.00 ± 14.14", "–"],
         ["MTL-SA", "**85.00 ± 7.07**", "25.00"],
         ["Gone", "–", "**75.00**"],
     ]
     assert "faces: 2, people: 1" in text
     assert "validation chose" in text
+
+
+def test_footnotes_say_how_much_was_trained_on(tmp_path):
+    lines = tabulate(tmp_path)[0].splitlines()
+    assert "(1) trained on 72 % of faces (80 % with the images kept for validation)" in lines
+    assert "(2) trained on 70 % of people (80 % with the images kept for validation)" in lines
 
 
 def test_another_aggregate_can_be_shown(tmp_path):
@@ -82,9 +92,11 @@ def test_the_csv_has_a_row_per_experiment_task_and_method(tmp_path):
         ("people", "mtl_sa"),
         ("people", "retired"),
     ]
+    assert rows[1]["training_share"] == "trained on 72 % of faces (80 % with the images kept for validation)"
     assert rows[1]["accuracy"] == "0.850000"
     assert rows[1]["accuracy_std"] == "0.070711"
-    assert rows[2]["accuracy_std"] == ""
+    assert (float(rows[1]["accuracy_low"]), float(rows[1]["accuracy_high"])) == pytest.approx((0.21469, 1.48531))
+    assert rows[2]["accuracy_std"] == rows[2]["accuracy_low"] == rows[2]["accuracy_high"] == ""
 
 
 def test_the_same_comparisons_give_the_same_bytes(tmp_path):

@@ -1,9 +1,11 @@
 import shutil
 
+import numpy as np
 import pytest
 
 from stages import evaluate_network, refine_labels
 from stages.core import contracts
+from stages.storage.tables import Provenance, write_table
 from stages.verify_artifacts import CONTRACTS, main
 from tests.conftest import EXPRESSIONS, write_split
 
@@ -100,6 +102,25 @@ def test_metrics_belong_to_the_validation_split_too(results, capsys):
     with pytest.raises(ValueError, match="1 of "):
         main([str(results)])
     assert "metrics.json: does not belong to faces/validation.parquet as it is now" in capsys.readouterr().err
+
+
+def test_a_network_that_was_thinned_is_no_problem_and_another_is(results, capsys):
+    network = results / "initial/network.safetensors"
+    network.unlink()
+    with pytest.raises(ValueError, match="3 of "):
+        main([str(results)])
+    assert "belongs to initial/network.safetensors, which is missing" in capsys.readouterr().err
+    row = {"epoch": 0, "task": "pose", "dataset": None, "split": "test", "accuracy": 0.5, "macro_f1": 0.5}
+    row |= {"n_samples": 10, "trained_dataset": None}
+    write_table(
+        results / "run/metrics.parquet",
+        contracts.METRICS,
+        {name: np.array([value]) for name, value in row.items()},
+        metadata={"select": "last", "selected_epoch": 0, "thinned": ["../initial/network.safetensors"]},
+        provenance=Provenance("test", {}, []),
+    )
+    main([str(results)])
+    assert "3 inputs no longer there, 0 problems" in capsys.readouterr().out
 
 
 def test_an_empty_folder_is_refused(tmp_path):

@@ -56,7 +56,7 @@ def test_joint_training_is_shared_by_all_but_single_task_learning(compared):
     assert log.count("joint training on 130 samples") == 1
     assert log.count("separate training on 130 samples") == 1
     first = {
-        method: read_table(compared.results / "seed-3" / method / "metrics.parquet", METRICS)["accuracy"][:4].tolist()
+        method: read_table(compared.results / "seed-3" / method / "metrics.parquet", METRICS)["accuracy"][:8].tolist()
         for method in METHODS
     }
     assert len({tuple(values) for method, values in first.items() if method != "stl"}) == 1

@@ -56,12 +56,22 @@ def test_two_epochs_leave_every_artifact_of_the_design(finished):
 
 def test_epochs_alternate_and_metrics_are_one_table(finished):
     metrics = read_table(finished.results / "seed-0/mtl_sa/metrics.parquet", METRICS)
-    assert metrics["epoch"].tolist() == np.repeat([0, 1, 2], 4).tolist()
-    assert metrics["task"].tolist() == ["expression", "pose"] * 6
-    assert metrics["split"].tolist() == ["validation", "validation", "test", "test"] * 3
-    assert metrics["trained_dataset"].tolist() == [None] * 4 + ["snapshots"] * 4 + ["portraits"] * 4
-    last = (finished.results / "seed-0/mtl_sa/epoch-002/network.safetensors").read_bytes()
-    assert (finished.results / "seed-0/mtl_sa/network.safetensors").read_bytes() == last
+    assert metrics["epoch"].tolist() == np.repeat([0, 1, 2], 8).tolist()
+    assert metrics["task"].tolist() == ["expression", "expression", "pose", "pose"] * 6
+    assert metrics["dataset"].tolist() == [None, "snapshots", None, "portraits"] * 6
+    assert metrics["split"].tolist() == (["validation"] * 4 + ["test"] * 4) * 3
+    assert metrics["trained_dataset"].tolist() == [None] * 8 + ["snapshots"] * 8 + ["portraits"] * 8
+
+
+def test_the_final_network_is_that_of_the_best_epoch_on_validation(finished):
+    folder = finished.results / "seed-0/mtl_sa"
+    metrics = read_table(folder / "metrics.parquet", METRICS)
+    validation = (metrics["split"] == "validation") & [dataset is None for dataset in metrics["dataset"]]
+    means = metrics["accuracy"][validation].reshape(3, 2).mean(axis=1)
+    best = int(np.argmax(means.round(12)))
+    chosen = folder / f"epoch-{best:03d}" if best else finished.results / "seed-0/initial"
+    assert metrics.metadata["selected_epoch"] == best
+    assert (folder / "network.safetensors").read_bytes() == (chosen / "network.safetensors").read_bytes()
 
 
 def test_the_run_says_what_it_needs_and_ends_with_a_summary(finished):
@@ -191,7 +201,7 @@ def test_three_tasks_take_turns_and_augment_each_other(project):
     }
     for method in ("mtl_sa", "mtl_wf"):
         metrics = read_table(project.results / f"seed-0/{method}/metrics.parquet", METRICS)
-        assert len(metrics) == 18
+        assert len(metrics) == 36
     weights = read_table(project.results / "seed-0/mtl_wf/epoch-001/blues_task/reds/weights.parquet", WEIGHTS)
     assert (weights["selection_weight"] == 0).all()
     for method, temperature in (("mtl_sa", 2), ("mtl_wf", 1)):

@@ -21,7 +21,8 @@ rule comparison:
 
 rule compare_methods:
     input:
-        list(COMPARED_RUNS.values()),
+        runs=list(COMPARED_RUNS.values()),
+        tables=prepared(PLAN.datasets, *SPLITS)["tables"],
     output:
         table="<results>/comparison.parquet",
         csv="<results>/comparison.csv",
@@ -43,6 +44,7 @@ rule compare_methods:
     shell:
         "python -m stages.compare_methods"
         " --runs {params.runs}"
+        " --tables {input.tables}"
         " --paper-names {params.paper_names:q}"
         " --experiment {params.experiment}"
         " --reference {params.reference}"

@@ -69,7 +69,7 @@ rule write_model_card:
         export="<run>/export.json",
         tables=prepared(PLAN.datasets, *SPLITS)["tables"],
         metrics=lambda wildcards: list(card_metrics(wildcards).values()),
-        card=lambda wildcards: last_checkpoint(wildcards)["card"],
+        cards=files_of_checkpoints("checkpoint.json"),
     output:
         "<run>/model_card.md",
     log:
@@ -85,7 +85,7 @@ rule write_model_card:
     shell:
         "python -m stages.write_model_card"
         " --network {input.network}"
-        " --card {input.card}"
+        " --cards {input.cards}"
         " --export {input.export}"
         " --tables {input.tables}"
         " --metrics {params.metrics}"

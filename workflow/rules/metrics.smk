@@ -1,6 +1,11 @@
 # What the epochs of a run come to: whether their weights can be trusted, and how they scored.
 
 
+def describe_kept(setting):
+    """storage.keep_networks as an option."""
+    return setting if isinstance(setting, str) else f"every:{setting['every']}"
+
+
 rule audit_weights:
     input:
         weights="<augmented>/weights.parquet",
@@ -27,14 +32,14 @@ def all_checkpoints(wildcards):
     return [PLAN.locate("epoch", epoch=epoch, **wildcards) for epoch in range(PLAN.last_epoch + 1)]
 
 
-def last_checkpoint(wildcards):
-    return PLAN.checkpoint(wildcards.seed, wildcards.method, PLAN.last_epoch)
+def files_of_checkpoints(name):
+    return lambda wildcards: [f"{folder}/{name}" for folder in all_checkpoints(wildcards)]
 
 
 rule collect_metrics:
     input:
-        metrics=lambda wildcards: [f"{folder}/metrics.json" for folder in all_checkpoints(wildcards)],
-        network=lambda wildcards: last_checkpoint(wildcards)["network"],
+        metrics=files_of_checkpoints("metrics.json"),
+        network=lambda wildcards: files_of_checkpoints("network.safetensors")(wildcards)[-1],
     output:
         metrics="<run>/metrics.parquet",
         network="<run>/network.safetensors",
@@ -45,9 +50,15 @@ rule collect_metrics:
     threads: 1
     params:
         code=identify("collect_metrics"),
+        # No inputs: networks that were thinned out shall not be trained again.
+        networks=files_of_checkpoints("network.safetensors"),
+        select=config["training"]["select"],
+        keep=describe_kept(config["storage"]["keep_networks"]),
     shell:
         "python -m stages.collect_metrics"
         " --metrics {input.metrics}"
-        " --network {input.network}"
+        " --networks {params.networks}"
+        " --select {params.select}"
+        " --keep-networks {params.keep}"
         " --output-metrics {output.metrics}"
         " --output-network {output.network}" + TEE
