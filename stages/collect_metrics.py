@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from stages.command import run_stage, stage_parser
-from stages.core.contracts import METRICS
+from stages.core.contracts import EVALUATION, METRICS
 from stages.storage.files import digest_file, read_json, replace_when_complete
 from stages.storage.tables import Provenance, write_table
 
@@ -19,7 +19,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--output-network", required=True, metavar="SAFETENSORS", help="copy of the last network")
     options = parser.parse_args(argv)
     rows = []
-    for content in sorted(map(read_json, options.metrics), key=lambda content: content["epoch"]):
+    for content in sorted(
+        (read_json(path, EVALUATION) for path in options.metrics), key=lambda content: content["epoch"]
+    ):
         for tasks in (content["validation"], content["tasks"]):
             for task, scores in tasks.items():
                 rows.append(

@@ -4,6 +4,7 @@ The validation split is there to choose an epoch, the test split to report on it
 """
 
 from stages.command import positive_int, run_stage, show_progress, stage_parser
+from stages.core.contracts import CHECKPOINT, EVALUATION
 from stages.core.metrics import count_confusion, score_confusion
 from stages.core.training import choose_device, place_network, predict_batches, prepare_torch
 from stages.options import add_compute_options, add_split_options, open_splits
@@ -22,7 +23,7 @@ def main(argv: list[str] | None = None) -> None:
     add_compute_options(parser)
     options = parser.parse_args(argv)
     splits = open_splits(options)
-    card = read_json(options.card)
+    card = read_json(options.card, CHECKPOINT)
     prepare_torch(options.threads, seed=0)
     device = choose_device(options.device)
     network = place_network(load_network(options.network, splits), device)
@@ -51,6 +52,8 @@ def main(argv: list[str] | None = None) -> None:
         "evaluate_network",
         {"batch_size": options.batch_size},
         [options.network, *options.tables],
+        device=device.type,
+        precision="float32",
     )
     content = {
         "epoch": card["epoch"],
@@ -58,7 +61,7 @@ def main(argv: list[str] | None = None) -> None:
         "tasks": scores["test"],
         "validation": scores["validation"],
     }
-    write_json(options.output, {**content, **provenance.describe(options.output)})
+    write_json(options.output, EVALUATION, content, provenance)
     listed = "  ".join(f"{task} {one['accuracy']:.1%}" for task, one in scores["test"].items())
     print(f"epoch {card['epoch']:3d}  test accuracy: {listed}")
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from stages.command import run_stage, stage_parser
+from stages.core.contracts import EXPORT
 from stages.options import add_split_options, open_splits
 from stages.storage.checkpoints import load_network
 from stages.storage.files import digest_file, replace_when_complete, write_json
@@ -75,13 +76,17 @@ def main(argv: list[str] | None = None) -> None:
         "maximum_difference": differences,
         "opset": model.opset_import[0].version,
         "n_bytes": Path(options.output_model).stat().st_size,
-        "versions": {"onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__, "torch": torch.__version__},
         "files": {Path(options.output_model).name: digest_file(options.output_model)},
-        **Provenance("export_network", {"n_images": options.n_images}, [options.network, *options.tables]).describe(
-            options.output_report
-        ),
     }
-    write_json(options.output_report, report)
+    provenance = Provenance(
+        "export_network",
+        {"n_images": options.n_images},
+        [options.network, *options.tables],
+        device="cpu",
+        precision="float32",
+        packages=("onnx", "onnxruntime"),
+    )
+    write_json(options.output_report, EXPORT, report, provenance)
     largest = f"{differences[worst]:.2g} ({worst})"
     print(f"{options.output_model}: largest difference from PyTorch on {n_images} images {largest}")
 

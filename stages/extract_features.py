@@ -58,6 +58,8 @@ def main(argv: list[str] | None = None) -> None:
                 "batch_size": options.batch_size,
             },
             [options.network, split.path_table],
+            device=device.type,
+            precision="float32",
         )
         metadata = {
             "dataset": split.name,
@@ -65,7 +67,6 @@ def main(argv: list[str] | None = None) -> None:
             "dtype": "float32",
             "normalize": options.normalize,
             "classes": {task: classes[task] for task in tasks},
-            **provenance.describe(path),
         }
         batches = predict_batches(
             network,
@@ -76,7 +77,7 @@ def main(argv: list[str] | None = None) -> None:
             transferred=transferred,
         )
         n_batches = -(-len(split.images) // options.batch_size)
-        with open_writer(path, FEATURES, metadata) as writer:
+        with open_writer(path, FEATURES, metadata=metadata, provenance=provenance) as writer:
             for rows, features, soft_labels in show_progress(batches, description=split.name, total=n_batches):
                 columns = {"sample_id": split.sample_ids[rows]}
                 for task in tasks:

@@ -11,9 +11,16 @@ from stages.core.adam import Adam
 from stages.core.batches import EpochBatches, TrainingSet, one_hot
 from stages.core.images import FITS
 from stages.core.network import MultiTaskNetwork, NetworkSpecification
-from stages.core.pretrained import find_normalisation
+from stages.core.pretrained import find_normalisation, is_file
 from stages.core.seeds import derive_seed
-from stages.core.training import PassLosses, choose_device, place_network, prepare_torch, train_pass
+from stages.core.training import (
+    PassLosses,
+    choose_device,
+    name_training_precision,
+    place_network,
+    prepare_torch,
+    train_pass,
+)
 from stages.options import (
     Stopwatch,
     add_split_options,
@@ -23,6 +30,7 @@ from stages.options import (
     training_parameters,
 )
 from stages.storage.checkpoints import save_checkpoint
+from stages.storage.files import digest_file
 from stages.storage.tables import Provenance
 
 
@@ -91,10 +99,13 @@ def main(argv: list[str] | None = None) -> None:
             {
                 "passes": options.passes,
                 "pretrained": Path(options.pretrained).name,
+                "pretrained_digest": digest_file(pretrained) if is_file(pretrained) else None,
                 "cross_stitch_identity": options.cross_stitch_identity,
                 **training_parameters(options),
             },
             options.tables,
+            device=device.type,
+            precision=name_training_precision(device),
         ),
         epoch=0,
         dataset=None,

@@ -17,7 +17,7 @@ from stages.core.network import add_label_transfer
 from stages.core.regularization import Regularization
 from stages.core.schedule import SCHEDULES
 from stages.core.seeds import derive_seed
-from stages.core.training import choose_device, place_network, prepare_torch, train_pass
+from stages.core.training import choose_device, name_training_precision, place_network, prepare_torch, train_pass
 from stages.options import (
     Stopwatch,
     add_split_options,
@@ -114,6 +114,8 @@ def main(argv: list[str] | None = None) -> None:
                 **training_parameters(options),
             },
             [*options.tables, options.network, options.optimizer, *(path for _, path in path_labels)],
+            device=device.type,
+            precision=name_training_precision(device),
         ),
         epoch=options.epoch,
         dataset=splits[0].name if len(splits) == 1 else None,

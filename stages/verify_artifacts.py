@@ -12,7 +12,7 @@ from pathlib import Path
 from stages.command import run_stage, show_progress, stage_parser
 from stages.core import contracts
 from stages.storage.files import digest_file, read_json
-from stages.storage.tables import read_metadata, read_table
+from stages.storage.tables import read_table
 
 CONTRACTS = {
     "data/*/*.parquet": contracts.MANIFEST,
@@ -29,7 +29,11 @@ CONTRACTS = {
     "**/metrics.parquet": contracts.METRICS,
     "comparison.parquet": contracts.COMPARISON,
 }
-CARDS = ("**/checkpoint.json", "**/metrics.json", "**/export.json")
+CARDS = {
+    "**/checkpoint.json": contracts.CHECKPOINT,
+    "**/metrics.json": contracts.EVALUATION,
+    "**/export.json": contracts.EXPORT,
+}
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -39,18 +43,14 @@ def main(argv: list[str] | None = None) -> None:
     digests: dict[Path, str | None] = {}
     problems: list[str] = []
     tables = {path: contract for pattern, contract in CONTRACTS.items() for path in options.results.glob(pattern)}
-    cards = [path for pattern in CARDS for path in options.results.glob(pattern)]
+    cards = {path: contract for pattern, contract in CARDS.items() for path in options.results.glob(pattern)}
     artifacts = sorted([*tables, *cards])
     if not artifacts:
         raise ValueError(f"{options.results}: holds no artifacts; name the folder of an experiment")
     n_gone = 0
     for path in show_progress(artifacts, description="verify", unit="artifact"):
         try:
-            if path in tables:
-                read_table(path, tables[path])
-                recorded = read_metadata(path)
-            else:
-                recorded = read_json(path)
+            recorded = read_table(path, tables[path]).metadata if path in tables else read_json(path, cards[path])
         except ValueError as error:
             problems.append(str(error))
             continue

@@ -5,7 +5,7 @@ from collections import Counter
 
 from stages.command import run_stage, stage_parser
 from stages.core.comparison import arrange_run
-from stages.core.contracts import MANIFEST, METRICS
+from stages.core.contracts import CHECKPOINT, EXPORT, MANIFEST, METRICS
 from stages.core.model_card import CardData, format_model_card
 from stages.core.pretrained import describe_licence
 from stages.sources.registry import describe_source, is_cropped
@@ -45,10 +45,10 @@ def main(argv: list[str] | None = None) -> None:
         settings=settings,
         data=[read_split(path, settings["datasets"]) for path in options.tables],
         runs=runs,
-        export=read_json(options.export),
+        export=read_json(options.export, EXPORT),
         n_parameters=sum(parameter.numel() for parameter in network.parameters()),
         network_digest=digest_file(options.network),
-        checkpoint=read_json(options.card),
+        checkpoint=read_json(options.card, CHECKPOINT),
         pretrained_licence=describe_licence(settings["network"]["backbone"], settings["network"]["pretrained"]),
     )
     write_text(options.output, text)

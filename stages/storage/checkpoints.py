@@ -2,10 +2,8 @@
 
 import argparse
 import json
-import platform
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 
 import safetensors.torch
@@ -13,13 +11,12 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from stages.core.adam import Adam
+from stages.core.contracts import CHECKPOINT
 from stages.core.network import MultiTaskNetwork, NetworkSpecification
 from stages.core.training import PassLosses
 from stages.storage.datasets import PreparedSplit
 from stages.storage.files import digest_file, replace_when_complete, write_json
-from stages.storage.tables import Provenance
-
-VERSIONED_PACKAGES = ("torch", "numpy")
+from stages.storage.provenance import Provenance
 
 
 def save_network(path: str | Path, network: MultiTaskNetwork) -> None:
@@ -140,18 +137,12 @@ def save_checkpoint(
         "label_transfer": losses.label_transfer,
         "regularization": losses.regularization,
         "seed": options.seed,
-        "device": str(next(network.parameters()).device.type),
         "threads": options.threads,
         "n_parameters": sum(parameter.numel() for parameter in network.parameters()),
         "seconds": seconds,
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in VERSIONED_PACKAGES},
-        },
         "files": {Path(path).name: digest_file(path) for path in (options.output_network, options.output_optimizer)},
-        **provenance.describe(options.output_card),
     }
-    write_json(options.output_card, card)
+    write_json(options.output_card, CHECKPOINT, card, provenance)
 
 
 def _write_safetensors(path: str | Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str] | None) -> None:

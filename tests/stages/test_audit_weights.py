@@ -1,11 +1,10 @@
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from stages.audit_weights import main
-from stages.core.contracts import AUDIT, WEIGHTS
-from stages.storage.tables import read_table
+from stages.core.contracts import AUDIT, MANIFEST, WEIGHTS
+from stages.storage.tables import Provenance, read_table, write_table
 
 
 @pytest.fixture(scope="module")
@@ -53,11 +52,11 @@ def test_a_dataset_without_that_audit_column_is_refused(run, weights, tmp_path):
 
 
 def rewrite_audit(run, folder, names):
-    table = pq.read_table(run.faces.table)
-    names = pa.array(names, pa.string())
-    column = table.schema.get_field_index("audit_pose")
+    table = read_table(run.faces.table, MANIFEST)
+    metadata = {key: table.metadata[key] for key in MANIFEST.metadata}
+    columns = {**table.columns, "audit_pose": np.array(names, dtype=object)}
     path = folder / "train.parquet"
-    pq.write_table(table.set_column(column, "audit_pose", names), path, write_page_checksum=True)
+    write_table(path, MANIFEST, columns, metadata=metadata, provenance=Provenance("test", {}, []))
     return str(path)
 
 

@@ -1,10 +1,9 @@
-import json
-
 import pytest
 
 from stages.collect_metrics import main
-from stages.core.contracts import METRICS
-from stages.storage.tables import read_table
+from stages.core.contracts import EVALUATION, METRICS
+from stages.storage.files import write_json
+from stages.storage.tables import Provenance, read_table
 
 
 def write_metrics(path, epoch, dataset, accuracy):
@@ -16,7 +15,7 @@ def write_metrics(path, epoch, dataset, accuracy):
         "tasks": {"pose": scores, "mood": {**scores, "accuracy": 0.1}},
         "validation": {"pose": kept, "mood": {**kept, "accuracy": 0.2}},
     }
-    path.write_text(json.dumps(content))
+    write_json(path, EVALUATION, content, Provenance("test", {}, []))
     return str(path)
 
 

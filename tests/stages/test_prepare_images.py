@@ -10,6 +10,7 @@ from PIL import Image
 from stages.core.contracts import MANIFEST
 from stages.prepare_images import main
 from stages.storage.files import digest_file
+from stages.storage.provenance import list_versions
 from stages.storage.tables import read_table
 
 SPLITS = ("train", "validation", "test")
@@ -103,6 +104,10 @@ def test_manifest_and_images(folder):
                 "on_error": "stop",
             },
             "inputs": {},
+            "contract": {"name": "manifest", "version": 1},
+            "versions": list_versions(),
+            "device": None,
+            "precision": None,
         }
 
 
