@@ -7,7 +7,7 @@ from stages.command import positive_int, run_stage, show_progress, stage_parser
 from stages.core.contracts import CHECKPOINT, EVALUATION
 from stages.core.metrics import count_confusion, score_confusion
 from stages.core.training import choose_device, place_network, predict_batches, prepare_torch
-from stages.options import add_compute_options, add_split_options, open_splits
+from stages.options import add_compute_options, add_split_options, confirm_splits, open_splits
 from stages.storage.checkpoints import load_network
 from stages.storage.files import read_json, write_json
 from stages.storage.tables import Provenance
@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None) -> None:
     card = read_json(options.card, CHECKPOINT)
     prepare_torch(options.threads, seed=0)
     device = choose_device(options.device)
-    network = place_network(load_network(options.network, splits), device)
+    network = place_network(load_network(options.network, splits, options.card), device)
     scores: dict[str, dict] = {"test": {}, "validation": {}}
     for split in splits:
         if split.split not in scores:
@@ -48,6 +48,7 @@ def main(argv: list[str] | None = None) -> None:
             "classes": split.classes,
             "confusion_matrix": confusion.tolist(),
         }
+    confirm_splits(splits)
     provenance = Provenance(
         "evaluate_network",
         {"batch_size": options.batch_size},

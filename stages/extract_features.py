@@ -21,6 +21,7 @@ from stages.storage.tables import Provenance, open_writer
 def main(argv: list[str] | None = None) -> None:
     parser = stage_parser(__doc__)
     parser.add_argument("--network", required=True, metavar="SAFETENSORS", help="checkpoint of the previous epoch")
+    parser.add_argument("--card", required=True, metavar="JSON", help="its checkpoint.json")
     add_split_options(parser)
     parser.add_argument("--tasks", nargs="+", required=True, metavar="TASK[,TASK]", help="wanted of each dataset")
     parser.add_argument("--normalize", choices=("l2", "none"), default="l2", help="scale of the features")
@@ -40,7 +41,7 @@ def main(argv: list[str] | None = None) -> None:
         raise ValueError("--tables, --images, --tasks and --outputs must name the same number of things")
     prepare_torch(options.threads, seed=0)
     device = choose_device(options.device)
-    network = place_network(load_network(options.network, splits), device)
+    network = place_network(load_network(options.network, splits, options.card), device)
     classes = network.specification.classes
     transferred = options.label_source == "transfer"
     if transferred and not network.specification.label_transfer:
@@ -84,6 +85,7 @@ def main(argv: list[str] | None = None) -> None:
                     columns[f"features_{task}"] = normalise_features(features[task], options.normalize)
                     columns[f"soft_label_{task}"] = soft_labels[task]
                 writer.write(columns)
+            split.confirm()
     n_samples = sum(len(split.images) for split in splits)
     print(f"features of {n_samples} samples from {len(splits)} datasets  ({stopwatch.seconds:.1f} s)")
 

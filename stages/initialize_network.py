@@ -25,6 +25,7 @@ from stages.options import (
     Stopwatch,
     add_split_options,
     add_training_options,
+    confirm_splits,
     open_splits,
     read_augmentation,
     training_parameters,
@@ -89,6 +90,7 @@ def main(argv: list[str] | None = None) -> None:
             description = f"{kind} training, pass {number + 1} of {options.passes}"
             losses = train_pass(network, optimizer, show_progress(loader, description=description), device)
             task_losses |= losses.tasks
+    confirm_splits(splits)
     n_samples = sum(len(split.labels) for split in splits)
     save_checkpoint(
         options,

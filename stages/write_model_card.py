@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--output", required=True, metavar="MARKDOWN")
     options = parser.parse_args(argv)
-    network = load_network(options.network)
+    network = load_network(options.network, card=options.card)
     settings = options.settings
     runs = []
     for named in options.metrics:
