@@ -34,7 +34,8 @@ def main(argv: list[str] | None = None) -> None:
     runs = [read_run(name, path, paper_names) for name, path in paths]
     runs.sort(key=lambda run: (list(paper_names).index(run.method), run.seed))
     curves = join_curves(runs, paper_names)
-    seconds = sum_epochs(read_benchmarks(options.logs)) if options.logs else {}
+    n_epochs = max(int(run.epochs.max()) for run in runs)
+    seconds = sum_epochs(read_benchmarks(options.logs), n_epochs) if options.logs else {}
     rows = [
         {**row, "seconds_per_epoch": seconds.get((run.method, run.seed), np.nan)}
         for run in runs
