@@ -24,6 +24,7 @@ include: "workflow/rules/export.smk"
 
 localrules:
     all,
+    verify,
 
 
 rule all:
@@ -33,6 +34,14 @@ rule all:
         # What was exported once shall not fall behind a network that was trained further.
         exports(existing=True),
         PLAN.audits(),
+
+
+# Whether all of it is there, whole and current; it says so anew each time.
+rule verify:
+    input:
+        rules.all.input,
+    shell:
+        "python -m stages.verify_artifacts {PLAN.layout[results]}"
 
 
 onstart:

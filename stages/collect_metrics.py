@@ -4,7 +4,6 @@ Networks of other epochs are deleted where --keep-networks says so, once both ou
 """
 
 import argparse
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 
 from stages.command import run_stage, stage_parser
 from stages.core.comparison import find_best_epoch
-from stages.core.contracts import METRICS
+from stages.core.contracts import EVALUATION, METRICS
 from stages.storage.files import digest_file, read_json, replace_when_complete
 from stages.storage.tables import Provenance, write_table
 
@@ -39,7 +38,7 @@ def main(argv: list[str] | None = None) -> None:
     options = parser.parse_args(argv)
     if len(options.metrics) != len(options.networks):
         raise ValueError("--metrics and --networks must name equally many files, those of every epoch")
-    pairs = zip(map(read_json, options.metrics), options.networks, strict=True)
+    pairs = zip((read_json(path, EVALUATION) for path in options.metrics), options.networks, strict=True)
     contents, networks = zip(*sorted(pairs, key=lambda pair: pair[0]["epoch"]), strict=True)
     epochs = [content["epoch"] for content in contents]
     chosen = choose_epoch(contents) if options.select == "validation" else len(epochs) - 1
@@ -67,7 +66,6 @@ def main(argv: list[str] | None = None) -> None:
         metadata={
             "select": options.select,
             "selected_epoch": epochs[chosen],
-            "thinned": sorted(os.path.relpath(networks[place], folder) for place in surplus),
             "files": {Path(options.output_network).name: digest},
         },
         provenance=Provenance("collect_metrics", {"select": options.select}, [*options.metrics, networks[chosen]]),

@@ -2,17 +2,19 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
 from stages.command import run_stage, stage_parser
 from stages.core.comparison import SCORES, SPLITS, Run, aggregate_run, arrange_run, summarize_runs
-from stages.core.contracts import COMPARISON, MANIFEST, METRICS
+from stages.core.contracts import COMPARISON, COMPARISON_REPORT, MANIFEST, METRICS
 from stages.core.reports import describe_comparison
 from stages.core.suggestions import suggest
 from stages.storage.benchmarks import read_benchmarks, sum_epochs
 from stages.storage.figures import Curve, draw_curves
-from stages.storage.reports import write_csv, write_text
+from stages.storage.files import digest_file
+from stages.storage.reports import write_csv, write_report
 from stages.storage.tables import Provenance, Table, read_table, write_table
 
 
@@ -36,7 +38,8 @@ def main(argv: list[str] | None = None) -> None:
     runs.sort(key=lambda run: (list(paper_names).index(run.method), run.seed))
     samples = count_samples(options.tables, read_table(paths[0][1], METRICS, ["task", "dataset"]))
     curves = join_curves(runs, paper_names)
-    seconds = sum_epochs(read_benchmarks(options.logs)) if options.logs else {}
+    n_epochs = max(int(run.epochs.max()) for run in runs)
+    seconds = sum_epochs(read_benchmarks(options.logs), n_epochs) if options.logs else {}
     rows = [
         {**row, "seconds_per_epoch": seconds.get((run.method, run.seed), np.nan)}
         for run in runs
@@ -47,19 +50,22 @@ def main(argv: list[str] | None = None) -> None:
         {"paper_name": paper_names[row["method"]], **row, "seconds_per_epoch": mean_seconds(columns, row["method"])}
         for row in summarize_runs(columns, options.reference)
     ]
+    seeds = sorted({run.seed for run in runs})
+    report = describe_comparison(summary, options.experiment, options.reference, seeds, options.last_epochs, samples)
     parameters = {"reference": options.reference, "last_epochs": options.last_epochs, "paper_names": paper_names}
+    inputs = [*(path for _, path in paths), *options.tables]
+    provenance = Provenance("compare_methods", parameters, inputs)
+    write_csv(options.output_csv, summary)
+    draw_curves(options.output_figure, curves, runs[0].tasks, options.reference)
+    write_report(options.output_markdown, report, COMPARISON_REPORT, provenance)
+    files = {Path(path).name: digest_file(path) for path in (options.output_csv, options.output_figure)}
     write_table(
         options.output_table,
         COMPARISON,
         columns,
-        metadata={"experiment": options.experiment, "samples": samples, **parameters},
-        provenance=Provenance("compare_methods", parameters, [*(path for _, path in paths), *options.tables]),
+        metadata={"experiment": options.experiment, "samples": samples, **parameters, "files": files},
+        provenance=provenance,
     )
-    write_csv(options.output_csv, summary)
-    seeds = sorted({run.seed for run in runs})
-    report = describe_comparison(summary, options.experiment, options.reference, seeds, options.last_epochs, samples)
-    write_text(options.output_markdown, report)
-    draw_curves(options.output_figure, curves, runs[0].tasks, options.reference)
     print(f"{len(curves)} methods, {len(seeds)} seeds: read {options.output_markdown}")
 
 

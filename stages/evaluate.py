@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from stages.command import run_stage, stage_parser
+from stages.core.contracts import SCORES
 from stages.core.metrics import count_confusion, score_classes, score_confusion
 from stages.core.reports import format_table
 from stages.core.suggestions import list_names, suggest
@@ -73,9 +74,9 @@ def main(argv: list[str] | None = None) -> int:
         "by_class": score_classes(confusion),
         "confusion_matrix": confusion.tolist(),
         "skipped": skipped,
-        **Provenance("evaluate", {"task": task}, inputs).describe(options.output),
     }
-    write_json(options.output, content)
+    provenance = Provenance("evaluate", {"task": task}, inputs, device=device.type, precision="float32")
+    write_json(options.output, SCORES, content, provenance)
     print(format_scores(classes, content["by_class"]), end="")
     if absent := [name for name, row in zip(classes, confusion, strict=True) if not row.any()]:
         print(f"no images of {list_names(absent)}: macro-F1 counts these classes as 0")

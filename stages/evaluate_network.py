@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from stages.command import positive_int, run_stage, show_progress, stage_parser
+from stages.core.contracts import CHECKPOINT, EVALUATION
 from stages.core.metrics import count_confusion, score_confusion
 from stages.core.training import choose_device, place_network, predict_batches, prepare_torch
-from stages.options import add_compute_options, add_split_options, open_splits
+from stages.options import add_compute_options, add_split_options, confirm_splits, open_splits
 from stages.storage.checkpoints import load_network
 from stages.storage.files import read_json, write_json
 from stages.storage.tables import Provenance
@@ -26,10 +27,10 @@ def main(argv: list[str] | None = None) -> None:
     add_compute_options(parser)
     options = parser.parse_args(argv)
     splits = open_splits(options)
-    card = read_json(options.card)
+    card = read_json(options.card, CHECKPOINT)
     prepare_torch(options.threads, seed=0)
     device = choose_device(options.device)
-    network = place_network(load_network(options.network, splits), device)
+    network = place_network(load_network(options.network, splits, options.card), device)
     # By split, task and dataset.
     confusions: dict[str, dict[str, dict[str, np.ndarray]]] = {"test": {}, "validation": {}}
     classes = {}
@@ -51,10 +52,13 @@ def main(argv: list[str] | None = None) -> None:
         split: {task: describe_scores(split, by_dataset, classes[task]) for task, by_dataset in tasks.items()}
         for split, tasks in confusions.items()
     }
+    confirm_splits(splits)
     provenance = Provenance(
         "evaluate_network",
         {"batch_size": options.batch_size},
         [options.network, *options.tables],
+        device=device.type,
+        precision="float32",
     )
     content = {
         "epoch": card["epoch"],
@@ -62,7 +66,7 @@ def main(argv: list[str] | None = None) -> None:
         "tasks": scores["test"],
         "validation": scores["validation"],
     }
-    write_json(options.output, {**content, **provenance.describe(options.output)})
+    write_json(options.output, EVALUATION, content, provenance)
     listed = "  ".join(f"{task} {one['accuracy']:.1%}" for task, one in scores["test"].items())
     print(f"epoch {card['epoch']:3d}  test accuracy: {listed}")
 

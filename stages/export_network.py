@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from stages.command import run_stage, stage_parser
-from stages.options import add_split_options, open_splits
+from stages.core.contracts import EXPORT
+from stages.options import add_split_options, confirm_splits, open_splits
 from stages.storage.checkpoints import load_network
 from stages.storage.files import digest_file, replace_when_complete, write_json
 from stages.storage.tables import Provenance
@@ -25,6 +26,7 @@ LARGEST_MODEL = 2_000_000_000
 def main(argv: list[str] | None = None) -> None:
     parser = stage_parser(__doc__)
     parser.add_argument("--network", required=True, metavar="SAFETENSORS", help="network.safetensors of a run")
+    parser.add_argument("--metrics", required=True, metavar="PARQUET", help="metrics.parquet of that run")
     add_split_options(parser)
     parser.add_argument("--n-images", type=int, default=200, help="of every split, to check the model on")
     parser.add_argument("--threads", type=int, default=2, help="of PyTorch, which the model is compared with")
@@ -32,7 +34,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--output-report", required=True, metavar="JSON", help="what the check found")
     options = parser.parse_args(argv)
     splits = open_splits(options)
-    network = load_network(options.network, splits)
+    network = load_network(options.network, splits, options.metrics)
     n_bytes = sum(value.nbytes for value in network.state_dict().values())
     if n_bytes > LARGEST_MODEL:
         raise ValueError(f"{options.network}: has {n_bytes} bytes of weights, but an ONNX file holds {LARGEST_MODEL}")
@@ -68,6 +70,7 @@ def main(argv: list[str] | None = None) -> None:
             f"{options.network}: as ONNX its {worst} differ by {differences[worst]:g} on {n_images} images, more than "
             f"{TOLERANCE:g}; no model was written"
         )
+    confirm_splits(splits)
     with replace_when_complete(options.output_model) as path_temporary:
         onnx.save(model, str(path_temporary))
     report = {
@@ -75,13 +78,17 @@ def main(argv: list[str] | None = None) -> None:
         "maximum_difference": differences,
         "opset": model.opset_import[0].version,
         "n_bytes": Path(options.output_model).stat().st_size,
-        "versions": {"onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__, "torch": torch.__version__},
         "files": {Path(options.output_model).name: digest_file(options.output_model)},
-        **Provenance("export_network", {"n_images": options.n_images}, [options.network, *options.tables]).describe(
-            options.output_report
-        ),
     }
-    write_json(options.output_report, report)
+    provenance = Provenance(
+        "export_network",
+        {"n_images": options.n_images},
+        [options.network, *options.tables],
+        device="cpu",
+        precision="float32",
+        packages=("onnx", "onnxruntime"),
+    )
+    write_json(options.output_report, EXPORT, report, provenance)
     largest = f"{differences[worst]:.2g} ({worst})"
     print(f"{options.output_model}: largest difference from PyTorch on {n_images} images {largest}")
 

@@ -21,6 +21,7 @@ from stages.storage.tables import Provenance, open_writer
 def main(argv: list[str] | None = None) -> None:
     parser = stage_parser(__doc__)
     parser.add_argument("--network", required=True, metavar="SAFETENSORS", help="checkpoint of the previous epoch")
+    parser.add_argument("--card", required=True, metavar="JSON", help="its checkpoint.json")
     add_split_options(parser)
     parser.add_argument("--tasks", nargs="+", required=True, metavar="TASK[,TASK]", help="wanted of each dataset")
     parser.add_argument("--normalize", choices=("l2", "none"), default="l2", help="scale of the features")
@@ -40,7 +41,7 @@ def main(argv: list[str] | None = None) -> None:
         raise ValueError("--tables, --images, --tasks and --outputs must name the same number of things")
     prepare_torch(options.threads, seed=0)
     device = choose_device(options.device)
-    network = place_network(load_network(options.network, splits), device)
+    network = place_network(load_network(options.network, splits, options.card), device)
     classes = network.specification.classes
     transferred = options.label_source == "transfer"
     if transferred and not network.specification.label_transfer:
@@ -58,6 +59,8 @@ def main(argv: list[str] | None = None) -> None:
                 "batch_size": options.batch_size,
             },
             [options.network, split.path_table],
+            device=device.type,
+            precision="float32",
         )
         metadata = {
             "dataset": split.name,
@@ -65,7 +68,6 @@ def main(argv: list[str] | None = None) -> None:
             "dtype": "float32",
             "normalize": options.normalize,
             "classes": {task: classes[task] for task in tasks},
-            **provenance.describe(path),
         }
         batches = predict_batches(
             network,
@@ -76,13 +78,14 @@ def main(argv: list[str] | None = None) -> None:
             transferred=transferred,
         )
         n_batches = -(-len(split.images) // options.batch_size)
-        with open_writer(path, FEATURES, metadata) as writer:
+        with open_writer(path, FEATURES, metadata=metadata, provenance=provenance) as writer:
             for rows, features, soft_labels in show_progress(batches, description=split.name, total=n_batches):
                 columns = {"sample_id": split.sample_ids[rows]}
                 for task in tasks:
                     columns[f"features_{task}"] = normalise_features(features[task], options.normalize)
                     columns[f"soft_label_{task}"] = soft_labels[task]
                 writer.write(columns)
+            split.confirm()
     n_samples = sum(len(split.images) for split in splits)
     print(f"features of {n_samples} samples from {len(splits)} datasets  ({stopwatch.seconds:.1f} s)")
 

@@ -11,18 +11,27 @@ from stages.core.adam import Adam
 from stages.core.batches import EpochBatches, TrainingSet, one_hot
 from stages.core.images import FITS
 from stages.core.network import MultiTaskNetwork, NetworkSpecification
-from stages.core.pretrained import find_normalisation
+from stages.core.pretrained import find_normalisation, is_file
 from stages.core.seeds import derive_seed
-from stages.core.training import PassLosses, choose_device, place_network, prepare_torch, train_pass
+from stages.core.training import (
+    PassLosses,
+    choose_device,
+    name_training_precision,
+    place_network,
+    prepare_torch,
+    train_pass,
+)
 from stages.options import (
     Stopwatch,
     add_split_options,
     add_training_options,
+    confirm_splits,
     open_splits,
     read_augmentation,
     training_parameters,
 )
 from stages.storage.checkpoints import save_checkpoint
+from stages.storage.files import digest_file
 from stages.storage.tables import Provenance
 
 
@@ -81,6 +90,7 @@ def main(argv: list[str] | None = None) -> None:
             description = f"{kind} training, pass {number + 1} of {options.passes}"
             losses = train_pass(network, optimizer, show_progress(loader, description=description), device)
             task_losses |= losses.tasks
+    confirm_splits(splits)
     n_samples = sum(len(split.labels) for split in splits)
     save_checkpoint(
         options,
@@ -91,10 +101,13 @@ def main(argv: list[str] | None = None) -> None:
             {
                 "passes": options.passes,
                 "pretrained": Path(options.pretrained).name,
+                "pretrained_digest": digest_file(pretrained) if is_file(pretrained) else None,
                 "cross_stitch_identity": options.cross_stitch_identity,
                 **training_parameters(options),
             },
             options.tables,
+            device=device.type,
+            precision=name_training_precision(device),
         ),
         epoch=0,
         dataset=None,

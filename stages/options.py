@@ -2,6 +2,7 @@
 
 import argparse
 import time
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,12 @@ def open_splits(options: argparse.Namespace) -> list[PreparedSplit]:
     if len(options.tables) != len(options.images):
         raise ValueError(f"--tables names {len(options.tables)} files and --images {len(options.images)}; pair them")
     return [open_split(table, images) for table, images in zip(options.tables, options.images, strict=True)]
+
+
+def confirm_splits(splits: Iterable[PreparedSplit]) -> None:
+    """Before a result is written: see `PreparedSplit.confirm`."""
+    for split in splits:
+        split.confirm()
 
 
 def add_training_options(parser: argparse.ArgumentParser) -> None:

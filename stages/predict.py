@@ -35,7 +35,9 @@ def main(argv: list[str] | None = None) -> int:
     device = choose_device(options.device)
     network = place_network(load_network(options.network), device)
     classes = network.specification.classes
-    provenance = Provenance("predict", {"features": options.features}, [options.network])
+    provenance = Provenance(
+        "predict", {"features": options.features}, [options.network], device=device.type, precision="float32"
+    )
     with open_predictions(options.output, classes, provenance) as writer:
         for found, images in read_batches(options, network.specification, folder, samples, writer.skipped):
             features, probabilities = predict_batch(network, images, device)

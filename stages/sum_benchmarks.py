@@ -3,20 +3,28 @@
 from collections import defaultdict
 from collections.abc import Iterable
 
-from stages.command import run_stage, stage_parser
+from stages.command import positive_int, run_stage, stage_parser
+from stages.core.contracts import TIMING
 from stages.core.reports import format_seconds, format_table
-from stages.storage.benchmarks import Benchmark, read_benchmarks, sum_epochs
-from stages.storage.reports import write_text
+from stages.storage.benchmarks import Benchmark, leave_out_later, read_benchmarks, sum_epochs
+from stages.storage.provenance import Provenance
+from stages.storage.reports import write_report
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = stage_parser(__doc__)
     parser.add_argument("--logs", required=True, metavar="DIR", help="logs/<experiment>")
+    parser.add_argument("--epochs", type=positive_int, required=True, help="of a run; jobs of later ones do not count")
     parser.add_argument("--output", required=True, metavar="MD", help="the tables")
     options = parser.parse_args(argv)
-    jobs = read_benchmarks(options.logs)
-    text = f"{tabulate_stages(jobs)}\n{tabulate_methods(jobs)}" if jobs else "No job left a benchmark file.\n"
-    write_text(options.output, f"# Where the time went\n\n{text}")
+    jobs = leave_out_later(read_benchmarks(options.logs), options.epochs)
+    text = (
+        f"{tabulate_stages(jobs)}\n{tabulate_methods(jobs, options.epochs)}"
+        if jobs
+        else "No job left a benchmark file.\n"
+    )
+    provenance = Provenance("sum_benchmarks", {"epochs": options.epochs}, [])
+    write_report(options.output, f"# Where the time went\n\n{text}", TIMING, provenance)
     print(text)
 
 
@@ -42,10 +50,10 @@ def tabulate_stages(jobs: Iterable[Benchmark]) -> str:
     )
 
 
-def tabulate_methods(jobs: Iterable[Benchmark]) -> str:
+def tabulate_methods(jobs: Iterable[Benchmark], n_epochs: int) -> str:
     """Markdown table of the alternating epochs by method, the longest first."""
     per_epoch, stages = defaultdict(list), defaultdict(lambda: defaultdict(float))
-    for (method, _), seconds in sum_epochs(jobs).items():
+    for (method, _), seconds in sum_epochs(jobs, n_epochs).items():
         per_epoch[method].append(seconds)
     for job in jobs:
         if job.epoch is not None:

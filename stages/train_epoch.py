@@ -14,15 +14,16 @@ from stages.command import run_stage, show_progress, stage_parser
 from stages.core.adam import Adam
 from stages.core.batches import EpochBatches, TrainingSet, one_hot
 from stages.core.contracts import LABELS
-from stages.core.network import add_label_transfer
+from stages.core.network import MultiTaskNetwork, add_label_transfer
 from stages.core.regularization import Regularization
 from stages.core.schedule import SCHEDULES
 from stages.core.seeds import derive_seed
-from stages.core.training import choose_device, place_network, prepare_torch, train_pass
+from stages.core.training import choose_device, name_training_precision, place_network, prepare_torch, train_pass
 from stages.options import (
     Stopwatch,
     add_split_options,
     add_training_options,
+    confirm_splits,
     open_splits,
     read_augmentation,
     training_parameters,
@@ -38,6 +39,7 @@ def main(argv: list[str] | None = None) -> None:
     add_split_options(parser)
     parser.add_argument("--network", required=True, metavar="SAFETENSORS", help="weights to go on from")
     parser.add_argument("--optimizer", required=True, metavar="SAFETENSORS", help="Adam's state to go on from")
+    parser.add_argument("--card", required=True, metavar="JSON", help="checkpoint.json of both")
     parser.add_argument("--labels", nargs="*", default=[], metavar="TASK=PARQUET", help="labels of the other tasks")
     parser.add_argument("--epoch", type=int, required=True, help="number of this epoch, from 1")
     parser.add_argument("--label-transfer", choices=("True", "False"), default="False", help="train such networks too")
@@ -62,13 +64,15 @@ def main(argv: list[str] | None = None) -> None:
     )
     prepare_torch(options.threads, derive_seed(options.seed, options.epoch, "training"))
     device = choose_device(options.device)
-    network = load_network(options.network, splits)
+    network = load_network(options.network, splits, options.card)
     known = set(dict(network.named_parameters()))
     if options.label_transfer == "True" and not network.specification.label_transfer:
+        # Their first weights are those that the seed gives after a whole network's: what it was loaded into, once.
+        MultiTaskNetwork(network.specification)
         network = add_label_transfer(network)
     network = place_network(network, device)
     optimizer = Adam(network, options.learning_rate)
-    load_optimizer(options.optimizer, optimizer, fresh=set(optimizer.state) - known)
+    load_optimizer(options.optimizer, optimizer, fresh=set(optimizer.state) - known, card=options.card)
     classes = network.specification.classes
     path_labels = [tuple(entry.split("=", 1)) for entry in options.labels]
     if options.schedule == "alternating":
@@ -97,6 +101,7 @@ def main(argv: list[str] | None = None) -> None:
     loader = batches.load(options.loader_workers, pin_memory=device.type == "cuda")
     progress = show_progress(loader, description=f"epoch {options.epoch}")
     losses = train_pass(network, optimizer, progress, device, regularization)
+    confirm_splits(splits)
     given = {split.task for split in splits}
     materialized = {task for targets in labels.values() for task in targets}
     kinds = {
@@ -116,6 +121,8 @@ def main(argv: list[str] | None = None) -> None:
                 **training_parameters(options),
             },
             [*options.tables, options.network, options.optimizer, *(path for _, path in path_labels)],
+            device=device.type,
+            precision=name_training_precision(device),
         ),
         epoch=options.epoch,
         dataset=splits[0].name if len(splits) == 1 else None,

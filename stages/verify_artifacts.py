@@ -1,92 +1,40 @@
-"""Check that every artifact is whole, keeps its contract and still belongs to its inputs.
+"""Check that a run has left all that it must, whole and current, and say what heals it.
 
-Digests recorded in an artifact are compared with its inputs as they are now, those in a card with the
-weights beside it. Features and responsibilities may have been deleted (storage.keep_features: false), and
-the networks that a finished run's metrics list as thinned (storage.keep_networks); they are counted.
+Every file is compared with the digest that was recorded of it, every artifact with its contract and with
+its inputs as they are now, and the folder with the list of what a finished run holds. What is wrong is
+said with the command that mends it: paste it in the folder where Snakemake runs.
 """
 
-import contextlib
-import os
 import sys
+from functools import partial
 from pathlib import Path
 
 from stages.command import run_stage, show_progress, stage_parser
-from stages.core import contracts
-from stages.storage.files import digest_file, read_json
-from stages.storage.tables import read_metadata, read_table
-
-CONTRACTS = {
-    "data/*/*.parquet": contracts.MANIFEST,
-    "data/*/audit/*.parquet": contracts.AUDIT_LABELS,
-    "**/features/*.parquet": contracts.FEATURES,
-    "**/density.parquet": contracts.DENSITY,
-    "**/mixture/*.parquet": contracts.MIXTURE,
-    "**/responsibilities.parquet": contracts.RESPONSIBILITIES,
-    "**/transport.parquet": contracts.TRANSPORT,
-    "**/discrepancy.parquet": contracts.DISCREPANCY,
-    "**/refinement.parquet": contracts.REFINEMENT,
-    "**/weights.parquet": contracts.WEIGHTS,
-    "**/labels.parquet": contracts.LABELS,
-    "**/audit.parquet": contracts.AUDIT,
-    "**/metrics.parquet": contracts.METRICS,
-    "comparison.parquet": contracts.COMPARISON,
-}
-CARDS = ("**/checkpoint.json", "**/metrics.json", "**/export.json")
+from stages.storage.verification import describe_problems, examine, list_few, read_plan, write_commands
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = stage_parser(__doc__)
     parser.add_argument("results", type=Path, metavar="DIR", help="folder of an experiment: results/<experiment>")
     options = parser.parse_args(argv)
-    digests: dict[Path, str | None] = {}
-    problems: list[str] = []
-    tables = {path: contract for pattern, contract in CONTRACTS.items() for path in options.results.glob(pattern)}
-    cards = [path for pattern in CARDS for path in options.results.glob(pattern)]
-    artifacts = sorted([*tables, *cards])
-    if not artifacts:
-        raise ValueError(f"{options.results}: holds no artifacts; name the folder of an experiment")
-    thinned = find_thinned(options.results)
-    n_gone = 0
-    for path in show_progress(artifacts, description="verify", unit="artifact"):
-        try:
-            if path in tables:
-                read_table(path, tables[path])
-                recorded = read_metadata(path)
-            else:
-                recorded = read_json(path)
-        except ValueError as error:
-            problems.append(str(error))
-            continue
-        inputs = {path.parent / name: digest for name, digest in recorded.get("inputs", {}).items()}
-        inputs |= {path.parent / name: digest for name, digest in recorded.get("files", {}).items()}
-        if "images_digest" in recorded:
-            inputs[path.with_suffix(".npy")] = recorded["images_digest"]
-        for source, digest in inputs.items():
-            source = source.resolve()
-            if source not in digests:
-                digests[source] = digest_file(source) if source.exists() else None
-            name = os.path.relpath(source, options.results.resolve())
-            used = source.parent.name == "features" or source.stem in ("responsibilities", "optimizer")
-            if digests[source] is None and (used or source in thinned):
-                n_gone += 1
-            elif digests[source] is None:
-                problems.append(f"{path}: belongs to {name}, which is missing; run snakemake again")
-            elif digests[source] != digest:
-                problems.append(f"{path}: does not belong to {name} as it is now; delete both and run snakemake again")
-    print(f"{len(artifacts)} artifacts, {n_gone} inputs no longer there, {len(problems)} problems")
-    if problems:
-        print("\n".join(problems), file=sys.stderr)
-        raise ValueError(f"{options.results}: {len(problems)} of {len(artifacts)} artifacts have problems")
-
-
-def find_thinned(results: Path) -> set[Path]:
-    """The networks that collect_metrics deleted once their run was complete."""
-    thinned = set()
-    for path in results.glob("**/metrics.parquet"):
-        # One that cannot be read is reported with the other artifacts.
-        with contextlib.suppress(ValueError):
-            thinned.update((path.parent / name).resolve() for name in read_metadata(path).get("thinned", ()))
-    return thinned
+    plan = read_plan(options.results)
+    findings = examine(options.results, plan, partial(show_progress, description="verify", unit="artifact"))
+    for line in describe_problems(findings):
+        print(f"{options.results}/{line}", file=sys.stderr)
+    if findings.left_over:
+        print(f"{options.results}: left over from another configuration: {list_few(findings.left_over)}")
+    if findings.versions:
+        listed = ", ".join(f"{version} ({n})" for version, n in sorted(findings.versions.items()))
+        print(f"{options.results}: artifacts made with other versions than those installed: {listed}")
+    print(
+        f"{findings.n_artifacts} artifacts: {len(findings.damaged)} damaged, {len(findings.missing)} missing, "
+        f"{len(findings.outdated)} out of date; {len(findings.left_over)} files left over; "
+        f"{len(findings.gone)} deleted after use"
+    )
+    for purpose, command in write_commands(options.results, plan, findings).items():
+        print(f"To {purpose}:\n  {command}")
+    if findings.n_problems:
+        raise ValueError(f"{options.results}: {findings.n_problems} artifacts have problems, see above")
 
 
 if __name__ == "__main__":

@@ -47,6 +47,28 @@ PR_SET_PDEATHSIG = 1
 """Of Linux: the signal that a process gets when its parent dies."""
 
 
+def make_server_folder() -> str:
+    """A new folder for the sockets of servers; those of this user whose processes were killed are removed."""
+    import re
+    import shutil
+    import tempfile
+    from zlib import crc32
+
+    from stages.storage.files import is_running
+
+    # A socket's path may have about 100 characters; hosts may share the place.
+    prefix = f"stages-{crc32(os.uname().nodename.encode()):08x}-"
+    place = tempfile.gettempdir()
+    for name in os.listdir(place):
+        found = re.fullmatch(rf"{prefix}(\d{{1,9}})-\w+", name)
+        if found and not is_running(int(found[1])):
+            path = os.path.join(place, name)
+            with contextlib.suppress(OSError):
+                if os.lstat(path).st_uid == os.getuid():
+                    shutil.rmtree(path)
+    return tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-")
+
+
 def hand_over() -> None:
     """Have a server run the command of this process and end with its status; return where there is none.
 

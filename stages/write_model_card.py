@@ -6,13 +6,14 @@ from collections.abc import Sequence
 
 from stages.command import run_stage, stage_parser
 from stages.core.comparison import arrange_run
-from stages.core.contracts import MANIFEST, METRICS
+from stages.core.contracts import CHECKPOINT, EXPORT, MANIFEST, METRICS, MODEL_CARD
 from stages.core.model_card import CardData, format_model_card
 from stages.core.pretrained import describe_licence
 from stages.sources.registry import describe_source, is_cropped
 from stages.storage.checkpoints import load_network
 from stages.storage.files import digest_file, read_json
-from stages.storage.reports import write_text
+from stages.storage.provenance import Provenance
+from stages.storage.reports import write_report
 from stages.storage.tables import read_table
 
 
@@ -38,11 +39,11 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--output", required=True, metavar="MARKDOWN")
     options = parser.parse_args(argv)
-    network = load_network(options.network)
     settings = options.settings
     runs, selections = [], {}
-    for named in options.metrics:
-        seed, path = named.split("=", 1)
+    paths = dict(named.split("=", 1) for named in options.metrics)
+    network = load_network(options.network, card=paths[str(options.seed)])
+    for seed, path in paths.items():
         table = read_table(path, METRICS)
         runs.append(arrange_run(options.method["name"], int(seed), table.columns))
         selections[int(seed)] = table.metadata
@@ -57,13 +58,15 @@ def main(argv: list[str] | None = None) -> None:
         runs=runs,
         selected_epochs=selected_epochs,
         select=selections[options.seed]["select"],
-        export=read_json(options.export),
+        export=read_json(options.export, EXPORT),
         n_parameters=sum(parameter.numel() for parameter in network.parameters()),
         network_digest=digest_file(options.network),
         checkpoint=find_checkpoint(options.cards, selected_epochs[options.seed]),
         pretrained_licence=describe_licence(settings["network"]["backbone"], settings["network"]["pretrained"]),
     )
-    write_text(options.output, text)
+    inputs = [options.network, options.export, *options.tables, *paths.values()]
+    provenance = Provenance("write_model_card", {"method": options.method, "seed": options.seed}, inputs)
+    write_report(options.output, text, MODEL_CARD, provenance)
     print(f"{options.output}: model card of '{options.method['name']}', seed {options.seed}")
 
 
@@ -73,7 +76,7 @@ def find_checkpoint(paths: Sequence[str], epoch: int) -> dict:
     Raises:
         ValueError: it is not among `paths`.
     """
-    for card in map(read_json, paths):
+    for card in (read_json(path, CHECKPOINT) for path in paths):
         if card["epoch"] == epoch:
             return card
     raise ValueError(f"--cards: none is that of epoch {epoch}, whose network was chosen; name those of all epochs")

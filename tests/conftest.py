@@ -124,9 +124,10 @@ class Run:
         own, other = {"faces": "expression", "heads": "pose"}, {"faces": "pose", "heads": "expression"}
         tasks = [(other if name == trained else own)[name] for name in ("faces", "heads")]
         outputs = [self.folder / epoch / "features" / f"{name}.parquet" for name in ("faces", "heads")]
+        files = self.checkpoint(checkpoint)
         main(
             [
-                *("--network", str(self.checkpoint(checkpoint)["network"])),
+                *("--network", str(files["network"]), "--card", str(files["card"])),
                 *("--tables", str(self.faces.table), str(self.heads.table)),
                 *("--images", str(self.faces.images), str(self.heads.images)),
                 *("--tasks", *tasks, "--batch-size", "7", "--threads", "1", "--device", "cpu"),
@@ -182,6 +183,7 @@ class Run:
             [
                 *("--tables", str(split.table), "--images", str(split.images)),
                 *("--network", str(files["network"]), "--optimizer", str(files["optimizer"])),
+                *("--card", str(files["card"])),
                 *("--labels", *(f"{task}={path}" for task, path in labels.items()), "--epoch", str(epoch)),
                 *("--batch-size", "8", "--learning-rate", "0.003", "--threads", "1", "--device", "cpu"),
                 *self.outputs(name),

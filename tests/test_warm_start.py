@@ -2,6 +2,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.warm_start import KINDS
+from stages.warm_start import KINDS, make_server_folder
 
 ROOT = Path(__file__).parents[1]
 MODULES = ("__init__.py", "command.py", "warm_start.py")
@@ -258,6 +259,33 @@ def test_a_server_ends_with_its_standard_input_and_takes_its_jobs_along(folders,
         assert client.wait(10) == 1
     wait_until(lambda: not is_alive(job))
     assert not sockets.exists()
+
+
+def test_folders_of_servers_whose_workflow_is_dead_are_removed(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with subprocess.Popen([sys.executable, "-c", ""]) as dead:
+        pass
+    own = Path(make_server_folder())
+    assert own.parent == tmp_path
+    assert f"-{os.getpid()}-" in own.name
+    left = own.with_name(own.name.replace(f"-{os.getpid()}-", f"-{dead.pid}-"))
+    alive = own.with_name(own.name.replace(f"-{os.getpid()}-", f"-{os.getppid()}-"))
+    elsewhere = own.with_name(left.name.replace("stages-", "stages-0"))
+    for folder in (left, alive, elsewhere):
+        folder.mkdir()
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(str(folder / "network"))
+    make_server_folder()
+    assert not left.exists()
+    assert own.exists()
+    assert (alive / "network").exists()
+    assert (elsewhere / "network").exists()
+
+
+def test_making_a_server_folder_imports_no_large_library():
+    code = "import sys; from stages.warm_start import make_server_folder; import os; os.rmdir(make_server_folder())\n"
+    code += "sys.exit(bool({'numpy', 'torch', 'pyarrow'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
 def test_only_stages_that_exist_are_served():

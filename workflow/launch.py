@@ -9,7 +9,6 @@ import os
 import shlex
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple
 from pathlib import Path
@@ -21,6 +20,7 @@ from stages.core.pretrained import is_file
 from stages.settings.checks import load_experiment
 from stages.settings.errors import SettingsError
 from stages.storage.files import replace_when_complete
+from stages.warm_start import make_server_folder
 from workflow.identity import Libraries
 from workflow.plan import Plan
 
@@ -98,7 +98,7 @@ def start_servers(base: Path) -> None:
     # After loading some of its system libraries, macOS lets no process fork.
     if sys.platform != "linux":
         return
-    folder = tempfile.mkdtemp(prefix="stages-")
+    folder = make_server_folder()
     if len(folder) > 90:
         os.rmdir(folder)
         return

@@ -150,11 +150,7 @@ def count_outputs(name: str, backbone, image_shape: tuple[int, int, int]) -> int
 def _build_without_weights(name: str, image_shape: tuple[int, int, int]):
     import torch
 
-    try:
-        with torch.device("meta"):
-            return build_backbone(name, image_shape)
-    except NotImplementedError:
-        # RegNets compute with tensors while they are built.
+    with torch.device("meta"):
         return build_backbone(name, image_shape)
 
 
@@ -175,12 +171,18 @@ def _build_vgg_tiny(channels: int):
 
 
 def _build_torchvision(name: str):
+    import torch
     from torch import nn
     from torchvision.models import get_model
 
     # Only these two have auxiliary classifiers, which training by Algorithm 1 has no use for.
     options = {"aux_logits": False, "init_weights": True} if name in ("googlenet", "inception_v3") else {}
-    network = get_model(name, weights=None, **options)
+    try:
+        network = get_model(name, weights=None, **options)
+    except NotImplementedError:
+        # RegNets compute with tensors while they are built, which the meta device cannot.
+        with torch.device("cpu"):
+            network = get_model(name, weights=None, **options)
     if name in VGG_BACKBONES:
         return network.features
     if name == "alexnet":

@@ -1,11 +1,12 @@
-"""The tables that stages hand to each other: names, types, units and ranges of every column.
+"""What stages hand to each other: names, types, units and ranges of every column, and the keys of JSON files.
 
-This is the one place that knows them; `stages.storage.tables` checks every table against it when
-it is written and again when it is read.
+This is the one place that knows them; `stages.storage` checks every table and every JSON file against
+it when it is written and again when it is read.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,8 +15,12 @@ TOLERANCE_ROW_SUM = 1e-4
 """How far the float32 probabilities of one sample may be from summing to 1."""
 
 
+IDENTITY = ("contract", "stage", "parameters", "inputs", "versions", "device", "precision")
+"""What every artifact says of itself."""
+
+
 class ContractError(ValueError):
-    """A table breaks its contract; the message names the column, the row and the rule."""
+    """An artifact breaks its contract; the message names the column, the row and the rule."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,7 @@ class Contract:
     columns: tuple[Column, ...]
     metadata: tuple[str, ...] = ()
     key: str | None = "sample_id"
+    version: int = 1
     _by_name: dict[str, Column] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -62,6 +68,16 @@ class Contract:
             if column.name.endswith("*") and name.startswith(column.name[:-1]) and len(name) >= len(column.name):
                 return column
         raise ContractError(f"a {self.name} table has no column '{name}'")
+
+    def check_metadata(self, metadata: Mapping[str, Any]) -> None:
+        """Check what a file says of itself.
+
+        Raises:
+            ContractError: it is another kind of table, of another version, or lacks some metadata.
+        """
+        _check_identity(self, metadata)
+        if missing := [key for key in self.metadata if key not in metadata]:
+            raise ContractError(f"a {self.name} table needs the metadata {missing}")
 
     def check(self, columns: Mapping[str, np.ndarray], *, complete: bool = True) -> None:
         """Check arrays against the contract.
@@ -88,6 +104,48 @@ class Contract:
             if len(keys) > 1 and not (np.diff(keys) > 0).all():
                 row = int(np.argmax(np.diff(keys) <= 0)) + 1
                 raise ContractError(f"{self.key} must be unique and increasing; row {row} holds {keys[row]}")
+
+
+@dataclass(frozen=True)
+class Document:
+    """The keys of one kind of JSON file, or the metadata of a file for people."""
+
+    name: str
+    keys: tuple[str, ...]
+    version: int = 1
+
+    def check(self, content: Any) -> None:
+        """Check a file's content.
+
+        Raises:
+            ContractError: it is another kind of file, of another version, or lacks keys.
+        """
+        if not isinstance(content, dict):
+            raise ContractError("holds no mapping")
+        _check_identity(self, content)
+        if missing := [key for key in self.keys if key not in content]:
+            raise ContractError(f"lacks the keys {missing}")
+
+
+def _check_identity(contract: "Contract | Document", found: Mapping[str, Any]) -> None:
+    if missing := [key for key in IDENTITY if key not in found]:
+        raise ContractError(f"does not say its {missing[0]}")
+    if found["contract"] != {"name": contract.name, "version": contract.version}:
+        raise ContractError(f"is of the kind {found['contract']}, not {contract.name} of version {contract.version}")
+
+
+def find_contract(found: Any) -> Contract | Document:
+    """The contract that an artifact says it keeps.
+
+    Raises:
+        ContractError: it says too little of itself, or keeps none that this version knows.
+    """
+    recorded = found.get("contract") if isinstance(found, dict) else None
+    name = str(recorded.get("name")) if isinstance(recorded, dict) else ""
+    if name not in CONTRACTS:
+        raise ContractError("is of no kind that this version of the project knows")
+    _check_identity(CONTRACTS[name], found)
+    return CONTRACTS[name]
 
 
 def arrow_type(kind: str, width: int = 0) -> pa.DataType:
@@ -323,3 +381,24 @@ COMPARISON = Contract(
     metadata=("experiment", "reference", "last_epochs", "paper_names", "samples"),
     key=None,
 )
+
+CHECKPOINT = Document("checkpoint", ("epoch", "dataset", "n_samples", "losses", "seed", "threads", "files"))
+
+EVALUATION = Document("evaluation", ("epoch", "trained_dataset", "tasks", "validation"))
+
+EXPORT = Document("export", ("n_images", "maximum_difference", "files"))
+
+SCORES = Document("scores", ("task", "n_samples", "accuracy", "macro_f1", "classes", "confusion_matrix"))
+
+PREDICTIONS = Document("predictions", ("classes",))
+
+IMAGE_CACHE = Document("image cache", ("skipped", "digests"))
+
+COMPARISON_REPORT = Document("comparison report", ())
+
+TIMING = Document("timing", ())
+
+MODEL_CARD = Document("model card", ())
+
+CONTRACTS = {value.name: value for value in tuple(globals().values()) if isinstance(value, Contract | Document)}
+"""All of them, by the name that every artifact bears."""

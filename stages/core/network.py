@@ -4,15 +4,54 @@ Section 5.2: the convolutional layers of VGG are shared, fully connected layers 
 and a cross-stitch layer (Misra et al., 2016) sits between the heads.
 """
 
+import reprlib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import MISSING, dataclass, fields, replace
 from functools import partial
+from itertools import chain
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from stages.core.backbones import build_backbone, count_outputs
+from stages.core.images import FITS
 from stages.core.label_transfer import LabelTransfer
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 < value < 2**31
+
+
+def _is_number(value: Any) -> bool:
+    # So that float32 holds it and its inverse.
+    return type(value) in (int, float) and abs(value) < 1e30
+
+
+def _are_classes(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and len(value) > 0
+        and not any("." in task for task in value)
+        and all(isinstance(names, list) and len(names) > 0 for names in value.values())
+        and all(isinstance(name, str) for names in value.values() for name in names)
+        and all(len(set(names)) == len(names) for names in value.values())
+    )
+
+
+_RULES = {
+    "backbone": lambda value: isinstance(value, str) and value.isprintable(),
+    "image_shape": lambda value: isinstance(value, list) and len(value) == 3 and all(map(_is_count, value)),
+    "head_features": _is_count,
+    "classes": _are_classes,
+    "cross_stitch_identity": _is_number,
+    "mean": lambda value: isinstance(value, list) and all(map(_is_number, value)),
+    "std": lambda value: isinstance(value, list) and all(_is_number(one) and one > 1e-30 for one in value),
+    "fit": lambda value: value in FITS,
+    "separate": lambda value: isinstance(value, bool),
+    "label_transfer": lambda value: isinstance(value, bool),
+}
+"""What each value of a specification may be, as JSON has it."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +82,24 @@ class NetworkSpecification:
     fit: str = "stretch"
     separate: bool = False
     label_transfer: bool = False
+
+    @classmethod
+    def parse(cls, content: Any) -> "NetworkSpecification":
+        """The specification that a network's file names, where it may be anything that JSON can say.
+
+        Raises:
+            ValueError: a value is missing, unknown, or none that a network can have.
+        """
+        content = content if isinstance(content, dict) else {}
+        known = {field.name: field.default for field in fields(cls)}
+        if unknown := sorted(content.keys() - known):
+            raise ValueError(f"it has the unknown key {reprlib.repr(unknown[0])}")
+        if missing := [name for name, default in known.items() if name not in content and default is MISSING]:
+            raise ValueError(f"it lacks the key '{missing[0]}'")
+        for name, value in content.items():
+            if not _RULES[name](value):
+                raise ValueError(f"its {name} cannot be {reprlib.repr(value)}")
+        return cls(**{**content, "image_shape": tuple(content["image_shape"])})
 
     @property
     def tasks(self) -> list[str]:
@@ -95,9 +152,8 @@ class MultiTaskNetwork(nn.Module):
                     for task in tasks
                 }
             )
-        shape = (1, n_channels, 1, 1)
-        self.register_buffer("pixel_mean", torch.tensor(specification.mean).reshape(shape) * 255, persistent=False)
-        self.register_buffer("pixel_std", torch.tensor(specification.std).reshape(shape) * 255, persistent=False)
+        self.register_buffer("pixel_mean", _scale_to_pixels(specification.mean), persistent=False)
+        self.register_buffer("pixel_std", _scale_to_pixels(specification.std), persistent=False)
 
     def extract(
         self, images: Tensor, tasks: Collection[str] | None = None
@@ -159,11 +215,42 @@ def name_module(task: str) -> str:
     return f"task_{task}"
 
 
+def restore_network(specification: NetworkSpecification, weights: Mapping[str, Tensor]) -> MultiTaskNetwork:
+    """A network with the weights that it had, which become its own; no others are drawn first.
+
+    Args:
+        specification: of the network.
+        weights: by name, on the host.
+
+    Raises:
+        ValueError: the specification does not fit together.
+        RuntimeError: the weights are not those of such a network, in name, shape or type.
+    """
+    with torch.device("meta"):
+        network = MultiTaskNetwork(specification)
+    for name, value in network.state_dict().items():
+        if name in weights and weights[name].dtype != value.dtype:
+            raise RuntimeError(f"{name} is {weights[name].dtype}, not {value.dtype}")
+    network.load_state_dict(weights, assign=True)
+    network.pixel_mean = _scale_to_pixels(specification.mean)
+    network.pixel_std = _scale_to_pixels(specification.std)
+    if any(tensor.is_meta for tensor in chain(network.parameters(), network.buffers())):
+        # Some backbones have tables that are computed, not saved.
+        network = MultiTaskNetwork(specification)
+        network.load_state_dict(weights)
+    return network
+
+
 def add_label_transfer(network: MultiTaskNetwork) -> MultiTaskNetwork:
     """The same network with label transfer networks that have learned nothing yet."""
     extended = MultiTaskNetwork(replace(network.specification, label_transfer=True))
     extended.load_state_dict(network.state_dict(), strict=False)
     return extended
+
+
+def _scale_to_pixels(values: Sequence[float]) -> Tensor:
+    """Numbers per channel, of pixel values in [0, 1], for those from 0 to 255: (1, C, 1, 1)."""
+    return torch.tensor(values, dtype=torch.float32).reshape(1, len(values), 1, 1) * 255
 
 
 def _near_identity(n_tasks: int, identity: float) -> Tensor:

@@ -54,13 +54,22 @@ def read_benchmarks(folder: str | Path) -> list[Benchmark]:
     return jobs
 
 
-def sum_epochs(jobs: Iterable[Benchmark]) -> dict[tuple[str, int], float]:
+def leave_out_later(jobs: Iterable[Benchmark], n_epochs: int) -> list[Benchmark]:
+    """The jobs without those of epochs that only an earlier, longer config had."""
+    return [job for job in jobs if job.epoch is None or job.epoch <= n_epochs]
+
+
+def sum_epochs(jobs: Iterable[Benchmark], n_epochs: int) -> dict[tuple[str, int], float]:
     """Seconds of an average alternating epoch of every method and seed: those of its jobs, one after another.
 
     Audits are left out: they check an epoch and are made for some methods only.
+
+    Args:
+        jobs: all of an experiment.
+        n_epochs: later ones are left out, too.
     """
     seconds, epochs = defaultdict(float), defaultdict(set)
-    for job in jobs:
+    for job in leave_out_later(jobs, n_epochs):
         if job.epoch is not None and job.stage != "audit_weights":
             seconds[job.method, job.seed] += job.seconds
             epochs[job.method, job.seed].add(job.epoch)

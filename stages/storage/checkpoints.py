@@ -2,24 +2,23 @@
 
 import argparse
 import json
-import platform
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
+from textwrap import shorten
 
 import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
 
 from stages.core.adam import Adam
-from stages.core.network import MultiTaskNetwork, NetworkSpecification
+from stages.core.contracts import CHECKPOINT, METRICS
+from stages.core.network import MultiTaskNetwork, NetworkSpecification, restore_network
 from stages.core.training import PassLosses
 from stages.storage.datasets import PreparedSplit
-from stages.storage.files import digest_file, replace_when_complete, write_json
-from stages.storage.tables import Provenance
-
-VERSIONED_PACKAGES = ("torch", "numpy")
+from stages.storage.files import digest_file, read_json, replace_when_complete, write_json
+from stages.storage.provenance import Provenance
+from stages.storage.tables import read_table
 
 
 def save_network(path: str | Path, network: MultiTaskNetwork) -> None:
@@ -30,35 +29,43 @@ def save_network(path: str | Path, network: MultiTaskNetwork) -> None:
     _write_safetensors(path, weights, metadata)
 
 
-def load_network(path: str | Path, splits: Iterable[PreparedSplit] = ()) -> MultiTaskNetwork:
+def load_network(
+    path: str | Path, splits: Iterable[PreparedSplit] = (), card: str | Path | None = None
+) -> MultiTaskNetwork:
     """Build a network from its file.
 
     Args:
         path: a `network.safetensors`.
         splits: what it is about to be used on.
+        card: the artifact that records the file's digest: `checkpoint.json`, or of a final network
+            `metrics.parquet`; None for files that came without it.
 
     Raises:
-        ValueError: the file is missing or damaged, or holds a network for other tasks, classes or
-            images.
+        ValueError: the file is missing or damaged, is not the one that `card` records, holds values
+            that are not finite, or a network for other tasks, classes or images.
     """
-    weights, metadata = _read_safetensors(path)
+    weights, metadata = _read_safetensors(path, card)
     if "network" not in metadata:
         raise ValueError(f"{path}: describes no network; it was not written by this pipeline")
-    content = json.loads(metadata["network"])
     try:
-        specification = NetworkSpecification(**{**content, "image_shape": tuple(content["image_shape"])})
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{path}: was written by another version of this project ({error}); use that one") from None
+        specification = NetworkSpecification.parse(json.loads(metadata["network"]))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(
+            f"{path}: its description is none of a network ({_shorten(error)}); if another version of this project "
+            "wrote it, use that one"
+        ) from None
     for split in splits:
         _check_fit(path, specification, split)
-    network = MultiTaskNetwork(specification)
     try:
-        network.load_state_dict(weights)
-    except RuntimeError as error:
+        # Copied: they lie in the file, at any address, and faster instructions may round otherwise at some.
+        network = restore_network(specification, {name: value.clone() for name, value in weights.items()})
+    except (ValueError, RuntimeError) as error:
         raise ValueError(
-            f"{path}: its weights do not fit its own description ({str(error).splitlines()[-1].strip()}); "
-            "delete it and run snakemake again"
+            f"{path}: its weights do not fit its own description ({_shorten(error)}); delete it and run snakemake again"
         ) from None
+    for name, value in network.state_dict().items():
+        if not torch.isfinite(value).all():
+            raise ValueError(f"{path}: its {name} has values that are not finite; delete it and run snakemake again")
     return network
 
 
@@ -72,21 +79,25 @@ def save_optimizer(path: str | Path, optimizer: Adam) -> None:
     _write_safetensors(path, tensors, None)
 
 
-def load_optimizer(path: str | Path, optimizer: Adam, fresh: Collection[str] = ()) -> None:
+def load_optimizer(
+    path: str | Path, optimizer: Adam, fresh: Collection[str] = (), card: str | Path | None = None
+) -> None:
     """Resume Adam where `save_optimizer` left it.
 
     Args:
         path: an `optimizer.safetensors`.
         optimizer: of the network that goes on.
         fresh: parameters that the file knows nothing of; they keep the state they have.
+        card: see `load_network`.
 
     Raises:
-        ValueError: the file is missing or damaged, or belongs to another network.
+        ValueError: the file is missing or damaged, is not the one that `card` records, or belongs to
+            another network.
     """
-    tensors, _ = _read_safetensors(path)
+    tensors, _ = _read_safetensors(path, card)
     state: dict[str, dict[str, torch.Tensor]] = {name: optimizer.state[name] for name in fresh}
     for full_name, tensor in tensors.items():
-        key, name = full_name.split(".", 1)
+        key, _, name = full_name.partition(".")
         state.setdefault(name, {})[key] = tensor
     try:
         optimizer.load_state(state)
@@ -140,18 +151,12 @@ def save_checkpoint(
         "label_transfer": losses.label_transfer,
         "regularization": losses.regularization,
         "seed": options.seed,
-        "device": str(next(network.parameters()).device.type),
         "threads": options.threads,
         "n_parameters": sum(parameter.numel() for parameter in network.parameters()),
         "seconds": seconds,
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in VERSIONED_PACKAGES},
-        },
         "files": {Path(path).name: digest_file(path) for path in (options.output_network, options.output_optimizer)},
-        **provenance.describe(options.output_card),
     }
-    write_json(options.output_card, card)
+    write_json(options.output_card, CHECKPOINT, card, provenance)
 
 
 def _write_safetensors(path: str | Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str] | None) -> None:
@@ -162,11 +167,16 @@ def _write_safetensors(path: str | Path, tensors: dict[str, torch.Tensor], metad
             raise OSError(str(error)) from error
 
 
-def _read_safetensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+def _read_safetensors(path: str | Path, card: str | Path | None) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     if Path(path).is_dir():
         raise ValueError(f"{path}: is a folder; name the network.safetensors in it")
     if not Path(path).exists():
         raise ValueError(f"{path}: does not exist; run snakemake for it first")
+    if card is not None and digest_file(path) != _read_digests(card).get(Path(path).name):
+        raise ValueError(
+            f"{path}: is not the file that {card} records (damaged, or of another run); delete both and run snakemake "
+            "again"
+        )
     try:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
@@ -174,6 +184,17 @@ def _read_safetensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[s
         raise ValueError(
             f"{path}: is no network or is damaged ({error}); name a network.safetensors, or run snakemake again for it"
         ) from None
+
+
+def _read_digests(card: str | Path) -> dict[str, str]:
+    """Digests by file name, as a checkpoint's card or a run's metrics record them."""
+    recorded = read_table(card, METRICS, []).metadata if str(card).endswith(".parquet") else read_json(card, CHECKPOINT)
+    return recorded.get("files", {})
+
+
+def _shorten(error: Exception) -> str:
+    """Its last line, which is the most specific one of torch's."""
+    return shorten((str(error).splitlines() or [type(error).__name__])[-1], 200, placeholder=" …")
 
 
 def _check_fit(path: str | Path, specification: NetworkSpecification, split: PreparedSplit) -> None:

@@ -1,12 +1,36 @@
 """A prepared split: its manifest in memory, its images as a memory map."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 
 from stages.core.contracts import AUDIT_LABELS, MANIFEST
+from stages.storage.files import digest_file
 from stages.storage.tables import read_table
+
+
+class DigestThread(Thread):
+    """Hashes a file beside the work that is done with it.
+
+    Hashing leaves Python's lock to others. Processes that are forked meanwhile lack the thread and
+    need nothing of it; an error elsewhere ends the process without waiting.
+
+    Attributes:
+        digest: of the file, once the thread has ended; None where it could not be read.
+    """
+
+    def __init__(self, path: str) -> None:
+        super().__init__(daemon=True)
+        self._path = path
+        self.digest: str | None = None
+
+    def run(self) -> None:
+        """Of the thread."""
+        with suppress(OSError):
+            self.digest = digest_file(self._path)
 
 
 @dataclass(frozen=True)
@@ -21,8 +45,10 @@ class PreparedSplit:
         sample_ids: int64 (n,).
         labels: class index of every sample, int64 (n,).
         images: uint8 (n, H, W, C), read from the disk only where it is indexed.
-        path_table: of the manifest, for messages and provenance; its metadata holds the digest
-            of the images.
+        path_table: of the manifest, for messages and provenance.
+        path_images: of the images, for messages.
+        images_digest: of the images, as the manifest records it.
+        hashing: what finds out their digest as they are.
     """
 
     name: str
@@ -33,10 +59,26 @@ class PreparedSplit:
     labels: np.ndarray
     images: np.ndarray
     path_table: str
+    path_images: str
+    images_digest: str
+    hashing: DigestThread
+
+    def confirm(self) -> None:
+        """Wait until it is known that the images are those of the manifest, to the last bit.
+
+        Raises:
+            ValueError: they are not.
+        """
+        self.hashing.join()
+        if self.hashing.digest != self.images_digest:
+            raise ValueError(
+                f"{self.path_images}: is damaged, or not the one that {self.path_table} describes; delete both and run "
+                "snakemake again"
+            )
 
 
 def open_split(path_table: str, path_images: str) -> PreparedSplit:
-    """Open what `prepare_images` wrote.
+    """Open what `prepare_images` wrote; `PreparedSplit.confirm` tells whether the images are whole.
 
     Raises:
         ValueError: a file is missing or damaged, or the two do not belong together.
@@ -61,6 +103,8 @@ def open_split(path_table: str, path_images: str) -> PreparedSplit:
         labels = np.array([index[label] for label in table[f"label_{task}"]], dtype=np.int64)
     except KeyError as error:
         raise ValueError(f"{path_table}: label {error} is not among its classes {classes}") from None
+    hashing = DigestThread(path_images)
+    hashing.start()
     return PreparedSplit(
         name=table.metadata["dataset"],
         split=table.metadata["split"],
@@ -70,6 +114,9 @@ def open_split(path_table: str, path_images: str) -> PreparedSplit:
         labels=labels,
         images=images,
         path_table=path_table,
+        path_images=path_images,
+        images_digest=table.metadata["images_digest"],
+        hashing=hashing,
     )
 
 

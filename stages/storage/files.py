@@ -4,8 +4,17 @@ import contextlib
 import hashlib
 import json
 import os
+import platform
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stages.storage.seals import KEY, check_seal, draw_placeholder, seal_file
+
+if TYPE_CHECKING:
+    from stages.core.contracts import Document
+    from stages.storage.provenance import Provenance
 
 
 @contextlib.contextmanager
@@ -14,11 +23,13 @@ def replace_when_complete(path: str | Path) -> Iterator[Path]:
 
     The data reaches the disk (fsync) before the name appears, so neither a kill nor a power cut
     leaves a half-written artifact under its final name; at worst the old one is still there. An
-    exception removes the temporary file and leaves an older `path` untouched.
+    exception removes the temporary file and leaves an older `path` untouched; what a killed process
+    left is removed by the next that writes the same file.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path_temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    _remove_abandoned(path)
+    path_temporary = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.tmp")
     try:
         yield path_temporary
         with path_temporary.open("rb+") as file:
@@ -33,22 +44,59 @@ def replace_when_complete(path: str | Path) -> Iterator[Path]:
         path_temporary.unlink(missing_ok=True)
 
 
-def write_json(path: str | Path, content: dict) -> None:
-    """Write `content` as indented JSON, whole or not at all."""
-    with replace_when_complete(path) as path_temporary:
-        path_temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+def _remove_abandoned(path: Path) -> None:
+    """Remove temporary files of `path` whose process is dead; those of other hosts may be alive there."""
+    pattern = re.compile(rf"\.{re.escape(path.name)}\.{re.escape(platform.node())}\.(\d{{1,9}})\.tmp")
+    for name in os.listdir(path.parent):
+        if (found := pattern.fullmatch(name)) and not is_running(int(found[1])):
+            with contextlib.suppress(OSError):
+                path.with_name(name).unlink()
 
 
-def read_json(path: str | Path) -> dict:
-    """Read a JSON file.
+def is_running(process: int) -> bool:
+    """Whether this host has a process of that number."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        # Another user's.
+        return True
+    return True
+
+
+def write_json(path: str | Path, contract: "Document", content: dict[str, Any], provenance: "Provenance") -> None:
+    """Write `content`, its identity and its seal as indented JSON, whole or not at all.
 
     Raises:
-        ValueError: the file is not valid JSON.
+        ContractError: the content breaks the contract.
     """
+    placeholder = draw_placeholder()
+    described = {**content, **provenance.describe(path, contract), KEY: placeholder}
+    contract.check(described)
+    with replace_when_complete(path) as path_temporary:
+        path_temporary.write_text(json.dumps(described, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        seal_file(path_temporary, placeholder)
+
+
+def read_json(path: str | Path, contract: "Document") -> dict[str, Any]:
+    """Read a JSON artifact, and check its seal and what it holds.
+
+    Raises:
+        ValueError: the file is missing, damaged or breaks its contract; the message says how to
+            make it anew.
+    """
+    if not Path(path).exists():
+        raise ValueError(f"{path}: does not exist; run snakemake for it first")
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        check_seal(path)
+        contract.check(content)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: is not valid JSON ({error}); delete it and run snakemake again") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}; delete it and run snakemake again") from None
+    return content
 
 
 def digest_file(path: str | Path) -> str:

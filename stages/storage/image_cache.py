@@ -12,7 +12,9 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
+from stages.core.contracts import IMAGE_CACHE
 from stages.storage.files import digest_file, read_json, replace_when_complete, write_json
+from stages.storage.provenance import Provenance
 
 RECORD = "entry.json"
 
@@ -30,7 +32,7 @@ def store_files(entry: Path, files: Mapping[str, str | Path], record: Mapping[st
         temporary.mkdir(parents=True)
         for name, path in files.items():
             _link(Path(path), temporary / name)
-        write_json(temporary / RECORD, dict(record))
+        write_json(temporary / RECORD, IMAGE_CACHE, dict(record), Provenance("prepare_images", {}, []))
         temporary.rename(entry)
     except OSError as error:
         if not entry.is_dir():
@@ -54,7 +56,7 @@ def restore_files(entry: Path, files: Mapping[str, str | Path]) -> dict[str, Any
     if not entry.is_dir():
         return None
     try:
-        record = read_json(entry / RECORD)
+        record = read_json(entry / RECORD, IMAGE_CACHE)
         with ExitStack() as stack:
             for name, path in files.items():
                 path_temporary = stack.enter_context(replace_when_complete(path))

@@ -10,8 +10,10 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from stages.core.contracts import PREDICTIONS
 from stages.storage.files import replace_when_complete
-from stages.storage.tables import Provenance
+from stages.storage.provenance import Provenance
+from stages.storage.tables import close_sealed
 
 SUFFIXES = (".parquet", ".csv")
 ROWS_PER_GROUP = 8192
@@ -62,11 +64,13 @@ class PredictionWriter:
         self.n_rows += len(paths)
 
     def close(self) -> None:
-        """Write what is pending, and of a Parquet file the footer."""
+        """Write what is pending, and of a Parquet file the footer and a seal."""
         self._flush()
-        if self._suffix == ".parquet":
-            self._writer.add_key_value_metadata({"skipped": json.dumps([list(pair) for pair in self.skipped])})
-        self._writer.close()
+        if self._suffix == ".csv":
+            self._writer.close()
+            return
+        self._writer.add_key_value_metadata({"skipped": json.dumps([list(pair) for pair in self.skipped])})
+        close_sealed(self._writer, self._path)
 
     def _flush(self) -> None:
         if not self._paths:
@@ -114,7 +118,8 @@ def open_predictions(
 
     """
     suffix = Path(path).suffix.lower()
-    described = {"classes": {task: list(names) for task, names in classes.items()}, **provenance.describe(path)}
+    described = {"classes": {task: list(names) for task, names in classes.items()}}
+    described |= provenance.describe(path, PREDICTIONS)
     with replace_when_complete(path) as path_temporary:
         metadata = {key: json.dumps(value, sort_keys=True) for key, value in described.items()}
         writer = PredictionWriter(path_temporary, suffix, classes, metadata)

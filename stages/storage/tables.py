@@ -1,11 +1,11 @@
 """Parquet tables that are checked when written and when read.
 
-Every file carries page checksums, appears whole or not at all, and names in its metadata the
-stage that wrote it, the parameters and the digests of its inputs.
+Every file carries page checksums and a seal, appears whole or not at all, and says in its metadata what
+it is and where it comes from.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,33 +16,12 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet as pq
 
-from stages.core.contracts import Contract, ContractError, arrow_type
-from stages.storage.files import describe_inputs, replace_when_complete
+from stages.core.contracts import Contract, ContractError, arrow_type, find_contract
+from stages.storage.files import replace_when_complete
+from stages.storage.provenance import Provenance
+from stages.storage.seals import KEY, SealError, check_seal, draw_placeholder, find_footer, seal_file
 
 BYTES_PER_ROW_GROUP = 32 * 2**20
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """Where an artifact comes from.
-
-    Attributes:
-        stage: module that writes it.
-        parameters: the values the stage ran with.
-        inputs: paths of the files it read.
-    """
-
-    stage: str
-    parameters: Mapping[str, Any]
-    inputs: Sequence[str | Path]
-
-    def describe(self, path_output: str | Path) -> dict[str, Any]:
-        """The provenance as it is recorded beside the data, free of absolute paths."""
-        return {
-            "stage": self.stage,
-            "parameters": dict(self.parameters),
-            "inputs": describe_inputs(self.inputs, path_output),
-        }
 
 
 @dataclass(frozen=True)
@@ -72,8 +51,7 @@ def write_table(
     Raises:
         ContractError: the columns or the metadata break the contract.
     """
-    described = {**metadata, **provenance.describe(path)}
-    with open_writer(path, contract, described) as writer:
+    with open_writer(path, contract, metadata=metadata, provenance=provenance) as writer:
         writer.write(columns)
 
 
@@ -81,9 +59,7 @@ class RowGroupWriter:
     """Collects rows and writes them in row groups of about 32 MB."""
 
     def __init__(self, path: Path, contract: Contract, metadata: Mapping[str, Any]) -> None:
-        missing = [key for key in contract.metadata if key not in metadata]
-        if missing:
-            raise ContractError(f"a {contract.name} table needs the metadata {missing}")
+        contract.check_metadata(metadata)
         self._path = path
         self._contract = contract
         self._metadata = {key: json.dumps(value, sort_keys=True) for key, value in metadata.items()}
@@ -107,11 +83,11 @@ class RowGroupWriter:
             self._flush()
 
     def close(self) -> None:
-        """Write what is pending and the file's footer."""
+        """Write what is pending and the file's footer, and seal it."""
         if self._writer is None and not self._pending:
             raise ContractError(f"a {self._contract.name} table must have rows")
         self._flush()
-        self._writer.close()
+        close_sealed(self._writer, self._path)
 
     def _flush(self) -> None:
         if not self._pending:
@@ -146,16 +122,25 @@ class RowGroupWriter:
 
 
 @contextmanager
-def open_writer(path: str | Path, contract: Contract, metadata: Mapping[str, Any]):
+def open_writer(path: str | Path, contract: Contract, *, metadata: Mapping[str, Any], provenance: Provenance):
     """Yield a `RowGroupWriter`; the file appears when the block ends well."""
+    described = {**metadata, **provenance.describe(path, contract)}
     with replace_when_complete(path) as path_temporary:
-        writer = RowGroupWriter(path_temporary, contract, metadata)
+        writer = RowGroupWriter(path_temporary, contract, described)
         yield writer
         writer.close()
 
 
+def close_sealed(writer: pq.ParquetWriter, path: Path) -> None:
+    """Write a file's footer and seal it."""
+    # In the schema's metadata it would stand twice: that is also kept as base64.
+    writer.add_key_value_metadata({KEY: (placeholder := draw_placeholder())})
+    writer.close()
+    seal_file(path, placeholder, find_footer(path))
+
+
 def read_table(path: str | Path, contract: Contract, columns: Iterable[str] | None = None) -> Table:
-    """Read a table, or some of its columns, and check checksums, types and ranges.
+    """Read a table, or some of its columns, and check its seal, checksums, types and ranges.
 
     Raises:
         ValueError: the file is missing, damaged or breaks its contract; the message says how to
@@ -166,8 +151,10 @@ def read_table(path: str | Path, contract: Contract, columns: Iterable[str] | No
         raise ValueError(f"{path}: does not exist; run snakemake for it first")
     names = None if columns is None else list(columns)
     try:
+        check_seal(path, find_footer(path))
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             metadata = _decode_metadata(file.schema_arrow.metadata)
+            contract.check_metadata(metadata)
             missing = [name for name in names or () if name not in file.schema_arrow.names]
             if missing:
                 raise ContractError(f"lacks the columns {missing}")
@@ -177,11 +164,8 @@ def read_table(path: str | Path, contract: Contract, columns: Iterable[str] | No
             for name, column in zip(table.column_names, table.columns, strict=True)
         }
         contract.check(arrays, complete=names is None)
-        missing = [key for key in contract.metadata if key not in metadata]
-        if missing:
-            raise ContractError(f"lacks the metadata {missing}")
-    except ContractError as error:
-        raise ContractError(f"{path}: {error}; delete it and run snakemake again") from None
+    except (SealError, ContractError) as error:
+        raise type(error)(f"{path}: {error}; delete it and run snakemake again") from None
     except (OSError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(f"{path}: is damaged ({reason}); delete it and run snakemake again") from None
@@ -211,6 +195,25 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
         return _decode_metadata(pq.read_schema(path).metadata)
     except (OSError, pa.ArrowException) as error:
         raise ValueError(f"{path}: cannot be read ({error}); delete it and run snakemake again") from None
+
+
+def read_any(path: str | Path) -> dict[str, Any]:
+    """What any artifact, table or JSON file, says of itself, and the rest of its metadata.
+
+    Its seal is not checked: `read_table` and `read_json` do that.
+
+    Raises:
+        ValueError: the file is missing or cannot be read, or is of no kind that this version knows.
+    """
+    try:
+        is_json = Path(path).suffix == ".json"
+        found = json.loads(Path(path).read_text(encoding="utf-8")) if is_json else read_metadata(path)
+        find_contract(found)
+    except ContractError as error:
+        raise ContractError(f"{path}: {error}; delete it and run snakemake again") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path}: cannot be read ({error}); delete it and run snakemake again") from None
+    return found
 
 
 def _decode_metadata(metadata: Mapping[bytes, bytes] | None) -> dict[str, Any]:

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from stages.core.backbones import VGG_BACKBONES, build_backbone, count_network_parameters, describe_backbone
-from stages.core.network import MultiTaskNetwork, NetworkSpecification
+from stages.core.network import MultiTaskNetwork, NetworkSpecification, restore_network
 from stages.core.pretrained import find_normalisation, load_pretrained
 
 CLASSES = {"expression": ["happy", "sad", "angry"], "pose": ["left", "right"], "age": ["young", "old"]}
@@ -179,6 +179,31 @@ def test_weights_of_a_deeper_network_are_refused(tmp_path):
     torch.save(get_model("resnet18"), tmp_path / "whole.pth")
     with pytest.raises(ValueError, match=r"holds more than tensors\); save the network's state_dict\(\)"):
         build_backbone("resnet18", (32, 32, 3), str(tmp_path / "whole.pth"))
+
+
+@pytest.mark.parametrize("backbone", ["vgg_tiny", "vgg16", "resnet18", "regnet_x_400mf", "swin_v2_t"])
+def test_a_restored_network_is_the_one_that_was_drawn(backbone):
+    network = build(backbone=backbone, image_shape=(64, 64, 3))
+    weights = {name: value.clone() for name, value in network.state_dict().items()}
+    before = torch.get_rng_state()
+    restored = restore_network(network.specification, weights)
+    # Tables that are computed come with a network that is drawn.
+    assert backbone.startswith(("regnet", "swin")) or torch.equal(torch.get_rng_state(), before)
+    for (name, value), other in zip(network.named_parameters(), restored.parameters(), strict=True):
+        assert torch.equal(value, other), name
+        assert other.requires_grad
+    for (name, value), other in zip(network.named_buffers(), restored.buffers(), strict=True):
+        assert torch.equal(value, other), name
+    images = torch.rand(2, 3, 64, 64) * 255
+    for task, scores in network.eval()(images).items():
+        assert torch.equal(scores, restored.eval()(images)[task])
+
+
+def test_weights_of_another_type_are_refused():
+    network = build()
+    weights = {name: value.half() for name, value in network.state_dict().items()}
+    with pytest.raises(RuntimeError, match=r"cross_stitch is torch\.float16, not torch\.float32"):
+        restore_network(network.specification, weights)
 
 
 IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])

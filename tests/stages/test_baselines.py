@@ -21,6 +21,7 @@ def train_mixed(run, name, previous, epoch, *options, labels=()):
             *("--schedule", "mixed", "--tables", str(run.faces.table), str(run.heads.table)),
             *("--images", str(run.faces.images), str(run.heads.images)),
             *("--network", str(files["network"]), "--optimizer", str(files["optimizer"])),
+            *("--card", str(files["card"])),
             *("--labels", *(f"{task}={path}" for task, path in labels), "--epoch", str(epoch)),
             *("--batch-size", "8", "--learning-rate", "0.003", "--threads", "1", "--device", "cpu"),
             *run.outputs(name),
@@ -115,6 +116,7 @@ def test_transferred_labels_are_those_of_the_transfer_networks_and_train_the_oth
         extract(
             [
                 *("--network", str(run.checkpoint("ltn/2")["network"])),
+                *("--card", str(run.checkpoint("ltn/2")["card"])),
                 *("--tables", str(run.faces.table), str(run.heads.table)),
                 *("--images", str(run.faces.images), str(run.heads.images)),
                 *("--tasks", "pose", "expression", "--label-source", kind, "--threads", "1", "--device", "cpu"),
@@ -148,6 +150,7 @@ def test_networks_without_label_transfer_lend_no_labels(run, tmp_path):
         extract(
             [
                 *("--network", str(run.checkpoint("initial")["network"])),
+                *("--card", str(run.checkpoint("initial")["card"])),
                 *("--tables", str(run.faces.table), "--images", str(run.faces.images), "--tasks", "pose"),
                 *("--label-source", "transfer", "--outputs", str(tmp_path / "features.parquet")),
             ]

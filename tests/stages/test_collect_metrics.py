@@ -1,10 +1,9 @@
-import json
-
 import pytest
 
 from stages.collect_metrics import main
-from stages.core.contracts import METRICS
-from stages.storage.files import digest_file
+from stages.core.contracts import EVALUATION, METRICS
+from stages.storage.files import digest_file, write_json
+from stages.storage.provenance import Provenance
 from stages.storage.tables import read_table
 
 
@@ -29,7 +28,7 @@ def write_metrics(path, network, epoch, dataset, accuracy, validation=0.25):
             "mood": {**score("validation", 0.2, 5), "by_dataset": {}},
         },
     }
-    path.write_text(json.dumps(content))
+    write_json(path, EVALUATION, content, Provenance("test", {}, []))
     return str(path)
 
 

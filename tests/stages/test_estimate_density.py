@@ -12,7 +12,7 @@ import pytest
 from stages.core.contracts import DENSITY, FEATURES
 from stages.core.density import estimate_local_density
 from stages.estimate_density import main
-from stages.storage.tables import Provenance, read_table, write_table
+from stages.storage.tables import Provenance, close_sealed, read_table, write_table
 
 CLASSES = {"expression": ["calm", "glad", "cross"], "gender": ["f", "m"]}
 
@@ -113,7 +113,9 @@ def test_features_that_are_not_finite_name_their_row(path_features):
     raw[7, 2] = np.nan
     values = pa.FixedSizeBinaryArray.from_buffers(pa.binary(24), len(raw), [None, pa.py_buffer(raw)])
     table = table.set_column(1, table.schema.field("features_expression"), values)
-    pq.write_table(table, path_features, write_page_checksum=True)
+    writer = pq.ParquetWriter(path_features, table.schema, write_page_checksum=True)
+    writer.write_table(table)
+    close_sealed(writer, path_features)
     with pytest.raises(ValueError, match=r"features\.parquet: .*features_expression must be finite.*row 7"):
         run(path_features)
 

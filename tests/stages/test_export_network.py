@@ -6,21 +6,34 @@ import onnxruntime
 import pytest
 import torch
 
+from stages.core.contracts import METRICS
 from stages.export_network import main
 from stages.storage.checkpoints import load_network
 from stages.storage.files import digest_file
+from stages.storage.tables import Provenance, write_table
 
 
-def export(run, folder, network=None, **changes):
-    splits = (run.test_faces, run.test_heads)
+def export(run, folder, name="initial", *options):
+    splits, network = (run.test_faces, run.test_heads), run.checkpoint(name)["network"]
+    metrics = write_metrics(run.folder / f"metrics of {name}.parquet", {network.name: digest_file(network)})
     main(
         [
-            *("--network", str(network or run.checkpoint("initial")["network"]), "--threads", "1"),
+            *("--network", str(network), "--metrics", str(metrics), "--threads", "1"),
             *("--tables", *(str(split.table) for split in splits)),
             *("--images", *(str(split.images) for split in splits)),
             *("--output-model", str(folder / "network.onnx"), "--output-report", str(folder / "export.json")),
+            *options,
         ]
     )
+
+
+def write_metrics(path, files):
+    """A run's metrics, which record the digest of its network."""
+    columns = {"epoch": np.ones(1, dtype=np.int32), "n_samples": np.ones(1, dtype=np.int64)}
+    columns |= dict.fromkeys(("task", "split", "trained_dataset"), np.array(["test"], dtype=object))
+    columns |= dict.fromkeys(("accuracy", "macro_f1"), np.ones(1))
+    write_table(path, METRICS, columns, metadata={"files": files}, provenance=Provenance("test", {}, []))
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +75,7 @@ def test_a_model_is_the_same_anywhere_and_names_no_file_of_this_machine(run, exp
 
 def test_separate_networks_become_one_model(run, tmp_path):
     run.initialize("separate for export", "--separate", "True", "--passes", "1")
-    export(run, tmp_path, run.checkpoint("separate for export")["network"])
+    export(run, tmp_path, "separate for export")
     assert json.loads((tmp_path / "export.json").read_text())["maximum_difference"]["features_pose"] < 1e-5
 
 

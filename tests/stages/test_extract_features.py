@@ -39,6 +39,7 @@ def extract(run, *options):
     main(
         [
             *("--network", str(run.checkpoint("initial")["network"]), "--threads", "1"),
+            *("--card", str(run.checkpoint("initial")["card"])),
             *("--tables", str(run.faces.table), "--images", str(run.faces.images)),
             *options,
         ]

@@ -33,6 +33,8 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_others(run):
     cards = [read_card(run, name) for name in ("initial", "again")]
     for card in cards:
         assert card.pop("seconds") > 0
+        # Of the whole card, seconds and all.
+        assert card.pop("digest")
     assert cards[0] == cards[1]
 
 

@@ -11,10 +11,11 @@ import pytest
 from PIL import Image
 
 from stages import prepare_images
-from stages.core.contracts import MANIFEST
+from stages.core.contracts import IMAGE_CACHE, MANIFEST
 from stages.prepare_images import main
 from stages.sources.base import EXTENSIONS
 from stages.storage.files import digest_file, read_json
+from stages.storage.provenance import list_versions
 from stages.storage.tables import read_table
 
 SPLITS = ("train", "validation", "test")
@@ -108,6 +109,10 @@ def test_manifest_and_images(folder):
                 "on_error": "stop",
             },
             "inputs": {},
+            "contract": {"name": "manifest", "version": 1},
+            "versions": list_versions(),
+            "device": None,
+            "precision": None,
         }
 
 
@@ -351,9 +356,8 @@ def test_images_decoded_before_are_linked_and_the_result_is_the_same(folder, cac
     assert capsys.readouterr().out == f"dataset snaps: its images were decoded before, see {folder}/cache/{entry}\n"
     for split in SPLITS:
         assert (folder / f"out/{split}.npy").samefile(folder / f"cache/{entry}/{split}.npy")
-    assert read_json(folder / f"cache/{entry}/entry.json")["digests"]["test.npy"] == digest_file(
-        folder / "out/test.npy"
-    )
+    record = read_json(folder / f"cache/{entry}/entry.json", IMAGE_CACHE)
+    assert record["digests"]["test.npy"] == digest_file(folder / "out/test.npy")
 
 
 def test_images_are_copied_where_the_disk_cannot_link(folder, cached, monkeypatch):

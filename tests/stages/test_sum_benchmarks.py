@@ -11,15 +11,17 @@ JOBS = {
     "seed-0/mtl_sa/epoch-001/train_epoch": 2,
     "seed-0/mtl_sa/epoch-001/extract_features.heads": 1,
     "seed-0/mtl_sa/epoch-001/extract_features.faces": 3,
-    "seed-0/mtl_sa/epoch-002/pose/fit_mixture": 5,
+    "seed-0/mtl_sa/epoch-002/pose/heads/fit_mixture": 5,
     "seed-1/mtl_sa/epoch-001/train_epoch": 4.5,
     "seed-1/stl/epoch-001/train_epoch": 0.5,
 }
+LATER = "seed-1/mtl_sa/epoch-003/train_epoch"
+"""What an earlier, longer config has left."""
 
 
 @pytest.fixture
 def logs(tmp_path):
-    for name, seconds in JOBS.items():
+    for name, seconds in {**JOBS, LATER: 1000}.items():
         path = tmp_path / "logs" / f"{name}.benchmark.tsv"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"s\th:m:s\tmax_rss\n{seconds}\t0:00:01\t-\n")
@@ -32,7 +34,7 @@ def cells(text):
 
 def test_stages_and_methods_are_summed(logs, tmp_path, capsys):
     output = tmp_path / "timing.md"
-    main(["--logs", str(logs), "--output", str(output)])
+    main(["--logs", str(logs), "--epochs", "2", "--output", str(output)])
     rows = cells(output.read_text())
     assert rows[2:9] == [
         ["train_epoch", "3", "7.0", "2.3", "26%"],
@@ -52,7 +54,9 @@ def test_stages_and_methods_are_summed(logs, tmp_path, capsys):
 
 
 def test_epochs_are_averaged_by_run(logs):
-    assert sum_epochs(read_benchmarks(logs)) == {("mtl_sa", 0): 5.5, ("mtl_sa", 1): 4.5, ("stl", 1): 0.5}
+    jobs = read_benchmarks(logs)
+    assert sum_epochs(jobs, 2) == {("mtl_sa", 0): 5.5, ("mtl_sa", 1): 4.5, ("stl", 1): 0.5}
+    assert sum_epochs(jobs, 3)["mtl_sa", 1] == (4.5 + 1000) / 2
 
 
 def test_jobs_know_the_dataset_free_name_of_their_stage(logs):
@@ -60,7 +64,7 @@ def test_jobs_know_the_dataset_free_name_of_their_stage(logs):
 
 
 def test_missing_logs_are_said(tmp_path):
-    main(["--logs", str(tmp_path / "none"), "--output", str(tmp_path / "timing.md")])
+    main(["--logs", str(tmp_path / "none"), "--epochs", "2", "--output", str(tmp_path / "timing.md")])
     assert "No job left a benchmark file." in (tmp_path / "timing.md").read_text()
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from stages.core.contracts import METRICS
+from stages.core.contracts import CHECKPOINT, EXPORT, METRICS
 from stages.core.pretrained import describe_licence
 from stages.sources.registry import READERS, describe_source, is_cropped
 from stages.storage.files import digest_file, read_json, write_json
@@ -49,11 +49,11 @@ def write_card(run, tmp_path):
             "maximum_difference": {"probabilities_pose": 2e-7, "features_pose": 4e-7},
             "files": {"network.onnx": "sha256:abc"},
         }
-        write_json(tmp_path / "export.json", report)
+        write_json(tmp_path / "export.json", EXPORT, report, Provenance("test", {}, []))
         cards = []
         for epoch in (1, 2):
-            content = read_json(run.checkpoint("initial")["card"]) | {"epoch": epoch, "threads": epoch}
-            write_json(tmp_path / f"{epoch}.json", content)
+            content = read_json(run.checkpoint("initial")["card"], CHECKPOINT) | {"epoch": epoch, "threads": epoch}
+            write_json(tmp_path / f"{epoch}.json", CHECKPOINT, content, Provenance("test", {}, []))
             cards.append(str(tmp_path / f"{epoch}.json"))
         splits = (run.faces, run.heads, run.test_faces, run.test_heads)
         main(

@@ -1,16 +1,21 @@
+import json
 from argparse import Namespace
 
 import numpy as np
 import pytest
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import save_file
 
 from stages.core.adam import Adam
 from stages.core.augmentation import Augmentation
 from stages.core.batches import EpochBatches, TrainingSet, one_hot
+from stages.core.contracts import CHECKPOINT
 from stages.core.network import MultiTaskNetwork, NetworkSpecification
 from stages.core.training import place_network, train_pass
 from stages.storage.checkpoints import load_network, load_optimizer, save_network, save_optimizer
+from stages.storage.files import digest_file, write_json
+from stages.storage.provenance import Provenance
 
 CPU = torch.device("cpu")
 
@@ -27,6 +32,10 @@ def build(head_features=6):
         [0.5] * 3,
     )
     return place_network(MultiTaskNetwork(specification), CPU)
+
+
+def list_weights():
+    return {name: value.contiguous() for name, value in build().state_dict().items()}
 
 
 def make_batches(seed):
@@ -94,6 +103,135 @@ def test_another_networks_optimizer_is_refused(tmp_path):
     network = build()
     with pytest.raises(ValueError, match="it belongs to another network"):
         load_optimizer(tmp_path / "optimizer", Adam(network, 1e-2))
+
+
+DESCRIPTION = {
+    "backbone": "vgg_tiny",
+    "image_shape": [8, 8, 3],
+    "head_features": 6,
+    "classes": {"pose": ["left", "right"], "age": ["young", "old"]},
+    "cross_stitch_identity": 0.9,
+    "mean": [0.5] * 3,
+    "std": [0.5] * 3,
+}
+CRAFTED = [
+    *("", "{", "[]", "null", "7", '"vgg_tiny"', "{}", "[" * 100_000, "9" * 5000),
+    *(json.dumps({key: value for key, value in DESCRIPTION.items() if key != gone}) for gone in DESCRIPTION),
+    *(
+        json.dumps(DESCRIPTION | change)
+        for change in (
+            {"color": 1},
+            {"backbone": 16},
+            {"backbone": "vgg_61"},
+            {"backbone": "vgg16\nvgg19"},
+            {"backbone": "resnet18"},
+            {"image_shape": [8, 8]},
+            {"image_shape": [8, -8, 3]},
+            {"image_shape": [8, 8, 3.0]},
+            {"image_shape": [2**30, 2**30, 3]},
+            {"image_shape": [10**40, 8, 3]},
+            {"image_shape": "8x8"},
+            {"image_shape": None},
+            {"image_shape": [4, 4, 3]},
+            {"head_features": 0},
+            {"head_features": -6},
+            {"head_features": "6"},
+            {"head_features": True},
+            {"head_features": 2**31 - 1},
+            {"head_features": 10**30},
+            {"classes": []},
+            {"classes": {}},
+            {"classes": {"pose": "left"}},
+            {"classes": {"pose": [], "age": ["young", "old"]}},
+            {"classes": {"pose": ["left", "left"], "age": ["young", "old"]}},
+            {"classes": {"pose": ["left", 2], "age": ["young", "old"]}},
+            {"classes": {"po.se": ["left", "right"], "age": ["young", "old"]}},
+            {"classes": {"pose": ["left", "right"]}},
+            {"cross_stitch_identity": "much"},
+            {"cross_stitch_identity": float("nan")},
+            {"mean": 0.5},
+            {"mean": [0.5]},
+            {"mean": [0.5, None, 0.5]},
+            {"std": [0.5, 0.5, 0]},
+            {"std": [0.5, 0.5, float("inf")]},
+            {"std": [0.5, 0.5, 10**400]},
+            {"fit": "squeeze"},
+            {"fit": ["stretch"]},
+            {"separate": "yes"},
+            {"separate": True},
+            {"label_transfer": 1},
+            {"label_transfer": True},
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize("description", CRAFTED, ids=lambda description: description[-40:])
+def test_any_description_of_a_network_is_read_or_refused_in_one_line(tmp_path, description):
+    path = tmp_path / "network.safetensors"
+    save_file(list_weights(), path, metadata={"network": description})
+    with pytest.raises(
+        ValueError, match=r"network\.safetensors: its (description|weights) .* (use that|run snake)"
+    ) as e:
+        load_network(path)
+    assert len(str(e.value).removeprefix(str(path))) < 400
+    assert str(e.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda weights: weights.pop("heads.task_pose.weight"),
+        lambda weights: weights.update(more=torch.zeros(1)),
+        lambda weights: weights.update(cross_stitch=torch.zeros(3, 3)),
+        lambda weights: weights.update(cross_stitch=torch.eye(2, dtype=torch.float64)),
+        lambda weights: weights.update(cross_stitch=torch.eye(2, dtype=torch.int8)),
+        lambda weights: weights.update(cross_stitch=torch.eye(2).to(torch.float8_e4m3fn)),
+        lambda weights: weights.update(cross_stitch=torch.zeros(0)),
+        lambda weights: weights.clear(),
+    ],
+)
+def test_any_weights_are_read_or_refused_in_one_line(tmp_path, change):
+    path, weights = tmp_path / "network.safetensors", list_weights()
+    change(weights)
+    save_file(weights, path, metadata={"network": json.dumps(DESCRIPTION)})
+    with pytest.raises(ValueError, match=r"safetensors: its weights do not fit .* run snakemake again$") as error:
+        load_network(path)
+    assert str(error.value).isprintable()
+
+
+def test_weights_that_are_not_finite_are_named(tmp_path):
+    network = build()
+    with torch.no_grad():
+        network.heads["task_age"].bias[2] = torch.nan
+    save_network(tmp_path / "network", network)
+    with pytest.raises(ValueError, match=r"network: its heads\.task_age\.bias has values that are not finite;"):
+        load_network(tmp_path / "network")
+
+
+def test_a_file_is_the_one_that_its_card_records(tmp_path):
+    network = build()
+    optimizer = Adam(network, 1e-2)
+    paths, card = [tmp_path / "network.safetensors", tmp_path / "optimizer.safetensors"], tmp_path / "checkpoint.json"
+    save_network(paths[0], network)
+    save_optimizer(paths[1], optimizer)
+    content = dict.fromkeys(CHECKPOINT.keys) | {"files": {path.name: digest_file(path) for path in paths}}
+    write_json(card, CHECKPOINT, content, Provenance("test", {}, []))
+    load_network(paths[0], card=card)
+    load_optimizer(paths[1], Adam(network, 1e-2), card=card)
+    for path, load in zip(
+        paths, (load_network, lambda path, card: load_optimizer(path, Adam(network, 1e-2), card=card)), strict=True
+    ):
+        content = path.read_bytes()
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        with pytest.raises(ValueError, match=rf"{path.name}: is not the file that .*checkpoint\.json records"):
+            load(path, card=card)
+
+
+def test_optimizers_of_any_names_are_refused(tmp_path):
+    save_file({"momentum": torch.zeros(1)}, tmp_path / "optimizer")
+    with pytest.raises(ValueError, match="it belongs to another network"):
+        load_optimizer(tmp_path / "optimizer", Adam(build(), 1e-2))
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\x00" * 100])

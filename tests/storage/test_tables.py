@@ -6,9 +6,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from stages.core.contracts import DENSITY, FEATURES, WEIGHTS, ContractError
+from stages.core.contracts import AUDIT, CONTRACTS, DENSITY, EXPORT, FEATURES, IDENTITY, WEIGHTS, ContractError
 from stages.storage import tables
-from stages.storage.tables import Provenance, open_writer, read_metadata, read_table, write_table
+from stages.storage.files import digest_file, write_json
+from stages.storage.provenance import list_versions
+from stages.storage.tables import Provenance, open_writer, read_any, read_metadata, read_table, write_table
 
 FEATURES_METADATA = {
     "dataset": "x",
@@ -80,7 +82,7 @@ def test_feature_columns_are_plain_fixed_size_bytes(tmp_path):
 def test_rows_come_in_row_groups_and_read_as_one(tmp_path, monkeypatch):
     monkeypatch.setattr(tables, "BYTES_PER_ROW_GROUP", 600)
     path = tmp_path / "f.parquet"
-    with open_writer(path, FEATURES, FEATURES_METADATA) as writer:
+    with open_writer(path, FEATURES, metadata=FEATURES_METADATA, provenance=PROVENANCE) as writer:
         for start in range(0, 60, 20):
             writer.write(draw_features(20, start))
     assert pq.read_metadata(path).num_row_groups > 1
@@ -90,7 +92,8 @@ def test_rows_come_in_row_groups_and_read_as_one(tmp_path, monkeypatch):
 
 def test_rows_out_of_order_are_refused(tmp_path):
     def write():
-        with open_writer(tmp_path / "f.parquet", FEATURES, FEATURES_METADATA) as writer:
+        path = tmp_path / "f.parquet"
+        with open_writer(path, FEATURES, metadata=FEATURES_METADATA, provenance=PROVENANCE) as writer:
             writer.write(draw_features(20, 20))
             writer.write(draw_features(20, 0))
 
@@ -166,28 +169,79 @@ def test_missing_and_unknown_columns_and_metadata_are_named(tmp_path):
         write_density(tmp_path / "d", draw_density(), {})
     write_density(tmp_path / "d", draw_density())
     with pytest.raises(ContractError, match="lacks the columns"):
-        read_table(tmp_path / "d", FEATURES, ["features_pose"])
+        read_table(tmp_path / "d", DENSITY, ["features_pose"])
+    with pytest.raises(ContractError, match=r"is of the kind .*density.*, not features of version 1; delete it and"):
+        read_table(tmp_path / "d", FEATURES)
 
 
 def test_an_empty_table_is_refused(tmp_path):
     with (
         pytest.raises(ContractError, match="must have rows"),
-        open_writer(tmp_path / "d", DENSITY, DENSITY_METADATA),
+        open_writer(tmp_path / "d", DENSITY, metadata=DENSITY_METADATA, provenance=PROVENANCE),
     ):
         pass
     assert os.listdir(tmp_path) == []
 
 
-def test_a_flipped_byte_is_noticed(tmp_path):
+def test_flipped_bytes_are_noticed_wherever_they_are(tmp_path):
     path = tmp_path / "f.parquet"
-    columns = draw_features(200)
-    write_table(path, FEATURES, columns, metadata=FEATURES_METADATA, provenance=PROVENANCE)
-    content = bytearray(path.read_bytes())
-    position = content.find(columns["features_pose"][100].tobytes())
-    content[position] ^= 1
+    write_table(path, FEATURES, draw_features(200), metadata=FEATURES_METADATA, provenance=PROVENANCE)
+    content = path.read_bytes()
+    n_footer = int.from_bytes(content[-8:-4], "little")
+    within = np.linspace(0, len(content) - n_footer - 9, 40)
+    footer = np.linspace(len(content) - n_footer - 8, len(content) - 1, 200)
+    for position in np.concatenate([within, footer]).astype(int):
+        path.write_bytes(content[:position] + bytes([content[position] ^ 4]) + content[position + 1 :])
+        with pytest.raises(ValueError, match=r"f\.parquet: .*; delete it and run snakemake again$"):
+            read_table(path, FEATURES)
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"f\.parquet: is damaged .* delete it and run snakemake again"):
-        read_table(path, FEATURES)
+    assert len(read_table(path, FEATURES)) == 200
+
+
+def test_a_seal_is_a_plain_entry_that_names_like_it_do_not_disturb(tmp_path):
+    path = tmp_path / "d.parquet"
+    name = "\x18\x06digest\x18Gsha256:" + 64 * "0"
+    columns = {"weight": np.array([name] * 3, dtype=object), "fifth": np.ones(3, dtype=np.int32)}
+    columns |= {"n_samples": np.ones(3, dtype=np.int64)}
+    columns |= {key: np.ones(3) for key in ("lowest", "highest", "pseudo_label_accuracy")}
+    write_table(path, AUDIT, columns, metadata={name: name}, provenance=PROVENANCE)
+    assert read_table(path, AUDIT).metadata[name] == name
+    assert pq.read_table(path)["weight"].to_pylist() == [name] * 3
+    sealed = pq.read_metadata(path).metadata[b"digest"]
+    assert path.read_bytes().count(sealed) == 1
+    path.write_bytes(path.read_bytes().replace(sealed, b"sha256:" + 64 * b"0"))
+    assert digest_file(path).encode() == sealed
+
+
+def test_a_table_without_a_seal_is_of_an_earlier_version(tmp_path):
+    path = tmp_path / "d.parquet"
+    pq.write_table(pa.table({"sample_id": [1]}), path)
+    with pytest.raises(ValueError, match=r"d\.parquet: was written by an earlier version of this project; delete it"):
+        read_table(path, DENSITY)
+
+
+def test_every_artifact_says_what_it_is_and_where_it_comes_from(tmp_path):
+    provenance = Provenance("test", {"κ": 0.6}, [], device="cuda", precision="float32")
+    write_table(tmp_path / "d.parquet", DENSITY, draw_density(), metadata=DENSITY_METADATA, provenance=provenance)
+    content = dict.fromkeys(EXPORT.keys, 0)
+    write_json(tmp_path / "e.json", EXPORT, content, provenance)
+    for name, contract in (("d.parquet", DENSITY), ("e.json", EXPORT)):
+        found = read_any(tmp_path / name)
+        assert CONTRACTS[found["contract"]["name"]] is contract
+        assert {key: found[key] for key in IDENTITY} == {
+            "contract": {"name": contract.name, "version": 1},
+            "stage": "test",
+            "parameters": {"κ": 0.6},
+            "inputs": {},
+            "versions": list_versions(),
+            "device": "cuda",
+            "precision": "float32",
+        }
+    (tmp_path / "user.json").write_text("[1]")
+    pq.write_table(pa.table({"a": [1]}), tmp_path / "user.parquet")
+    for name in ("user.json", "user.parquet"):
+        with pytest.raises(ContractError, match=rf"{name}: is of no kind that this version of the project knows"):
+            read_any(tmp_path / name)
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1 nonsense", None])

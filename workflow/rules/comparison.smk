@@ -94,5 +94,6 @@ rule sum_benchmarks:
     params:
         code=identify("sum_benchmarks"),
         logs=untracked(PLAN.layout["results_logs"]),
+        epochs=PLAN.last_epoch,
     shell:
-        "python -m stages.sum_benchmarks --logs {params.logs} --output {output}" + TEE
+        "python -m stages.sum_benchmarks" " --logs {params.logs}" " --epochs {params.epochs}" " --output {output}" + TEE

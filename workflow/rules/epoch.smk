@@ -85,7 +85,8 @@ rule initialize_network:
 # Features and soft labels (section 4.1), of every dataset that the epoch makes labels for or from.
 rule extract_features:
     input:
-        unpack(lambda wildcards: {"network": previous_checkpoint(wildcards)["network"]}),
+        network=lambda wildcards: previous_checkpoint(wildcards)["network"],
+        card=lambda wildcards: previous_checkpoint(wildcards)["card"],
         table="<data>/train.parquet",
         images="<data>/train.npy",
     output:
@@ -105,6 +106,7 @@ rule extract_features:
     shell:
         "python -m stages.extract_features"
         " --network {input.network}"
+        " --card {input.card}"
         " --tables {input.table}"
         " --images {input.images}"
         " --tasks {params.tasks}"
@@ -286,6 +288,7 @@ rule train_epoch:
         " --images {input.images}"
         " --network {input.network}"
         " --optimizer {input.optimizer}"
+        " --card {input.card}"
         " --labels {params.labels}"
         " --label-transfer {params.label_transfer}"
         " --laplacian {params.regularization[laplacian]}"

@@ -40,6 +40,7 @@ rule export:
 rule export_network:
     input:
         **prepared(PLAN.datasets, "test"),
+        metrics="<run>/metrics.parquet",
         network="<run>/network.safetensors",
     output:
         model="<run>/network.onnx",
@@ -56,6 +57,7 @@ rule export_network:
     shell:
         "python -m stages.export_network"
         " --network {input.network}"
+        " --metrics {input.metrics}"
         " --tables {input.tables}"
         " --images {input.images}"
         " --threads {params.n_threads}"
