@@ -30,9 +30,10 @@ def export(run, folder, name="initial", *options):
 def write_metrics(path, files):
     """A run's metrics, which record the digest of its network."""
     columns = {"epoch": np.ones(1, dtype=np.int32), "n_samples": np.ones(1, dtype=np.int64)}
-    columns |= dict.fromkeys(("task", "split", "trained_dataset"), np.array(["test"], dtype=object))
+    columns |= dict.fromkeys(("task", "dataset", "split", "trained_dataset"), np.array(["test"], dtype=object))
     columns |= dict.fromkeys(("accuracy", "macro_f1"), np.ones(1))
-    write_table(path, METRICS, columns, metadata={"files": files}, provenance=Provenance("test", {}, []))
+    metadata = {"files": files, "select": "last", "selected_epoch": 1}
+    write_table(path, METRICS, columns, metadata=metadata, provenance=Provenance("test", {}, []))
     return path
 
 

@@ -18,6 +18,15 @@ SETTINGS = {
 }
 
 
+FILES = {}
+"""Digest of the network that the cards are about."""
+
+
+@pytest.fixture(autouse=True)
+def files(run):
+    FILES["network.safetensors"] = digest_file(run.checkpoint("initial")["network"])
+
+
 def write_metrics(path, accuracies, select="validation", selected_epoch=1):
     """Test accuracies of both tasks in two epochs; on validation the first epoch is better."""
     rows = [
@@ -36,7 +45,7 @@ def write_metrics(path, accuracies, select="validation", selected_epoch=1):
         "n_samples": np.full(len(rows), 10),
         "trained_dataset": np.full(len(rows), "faces", dtype=object),
     }
-    metadata = {"select": select, "selected_epoch": selected_epoch}
+    metadata = {"select": select, "selected_epoch": selected_epoch, "files": FILES}
     write_table(path, METRICS, columns, metadata=metadata, provenance=Provenance("test", {}, []))
     return path
 
@@ -53,7 +62,7 @@ def write_card(run, tmp_path):
         cards = []
         for epoch in (1, 2):
             content = read_json(run.checkpoint("initial")["card"], CHECKPOINT) | {"epoch": epoch, "threads": epoch}
-            write_json(tmp_path / f"{epoch}.json", CHECKPOINT, content, Provenance("test", {}, []))
+            write_json(tmp_path / f"{epoch}.json", CHECKPOINT, content, Provenance("test", {}, [], device="cpu"))
             cards.append(str(tmp_path / f"{epoch}.json"))
         splits = (run.faces, run.heads, run.test_faces, run.test_heads)
         main(
