@@ -127,7 +127,7 @@ VALIDATION = [0.1, 0.2, 0.3, 0.9, 0.5, 0.4, 0.4, 0.4]
     [("all", [0, 1, 2, 3, 4, 5, 6, 7]), ("last", [0, 3, 7]), ("every:2", [0, 2, 3, 4, 6, 7]), ("every:9", [0, 3, 7])],
 )
 def test_networks_are_thinned_but_never_the_chosen_one_the_last_or_the_joint_one(collect, keep, kept):
-    table, network, left = collect(VALIDATION, "--keep-networks", keep)
+    _, network, left = collect(VALIDATION, "--keep-networks", keep)
     assert network == "weights of 3"
     assert left == kept
 
