@@ -13,6 +13,7 @@ from stages.core.contracts import Contract, find_contract
 from stages.storage.files import digest_file, read_json
 from stages.storage.provenance import list_versions
 from stages.storage.reports import read_identity
+from stages.storage.seals import check_seal, find_footer
 from stages.storage.tables import read_any, read_table
 
 PLAN = "plan.json"
@@ -173,6 +174,7 @@ def _examine_sealed(results: Path, path: str, findings: Findings) -> dict[str, d
 
 def _read_whole(path: Path) -> dict[str, Any]:
     """What an artifact says of itself, once all of it is checked."""
+    check_seal(path, find_footer(path) if path.suffix == ".parquet" else 0)
     if path.suffix == ".md":
         content = read_identity(path)
         find_contract(content)
