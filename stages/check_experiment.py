@@ -62,8 +62,20 @@ def main(argv: list[str] | None = None) -> None:
         n_seeds=options.n_seeds,
         methods=options.methods,
         keep_features=settings["storage"]["keep_features"],
+        **count_kept(settings["storage"], settings["training"]["epochs"]),
     )
     check_disk(options.results, parts)
+
+
+def count_kept(storage: dict, n_epochs: int) -> dict[str, int]:
+    """Of how many epochs of a run the networks and the states of Adam stay."""
+    networks, states = storage["keep_networks"], storage["keep_optimizers"]
+    if networks == "all":
+        n_networks = n_epochs
+    else:
+        # The last and the chosen one always stay.
+        n_networks = min(n_epochs, 2 + (n_epochs // networks["every"] if networks != "last" else 0))
+    return {"n_networks": n_networks, "n_states": n_epochs if states == "all" else min(states, n_epochs)}
 
 
 def read_datasets(settings: dict) -> tuple[dict, dict]:

@@ -125,15 +125,15 @@ class Run:
         tasks = [(other if name == trained else own)[name] for name in ("faces", "heads")]
         outputs = [self.folder / epoch / "features" / f"{name}.parquet" for name in ("faces", "heads")]
         files = self.checkpoint(checkpoint)
-        main(
-            [
-                *("--network", str(files["network"]), "--card", str(files["card"])),
-                *("--tables", str(self.faces.table), str(self.heads.table)),
-                *("--images", str(self.faces.images), str(self.heads.images)),
-                *("--tasks", *tasks, "--batch-size", "7", "--threads", "1", "--device", "cpu"),
-                *("--outputs", *map(str, outputs)),
-            ]
-        )
+        for split, task, output in zip((self.faces, self.heads), tasks, outputs, strict=True):
+            main(
+                [
+                    *("--network", str(files["network"]), "--card", str(files["card"])),
+                    *("--table", str(split.table), "--images", str(split.images)),
+                    *("--tasks", task, "--batch-size", "7", "--threads", "1", "--device", "cpu"),
+                    *("--output", str(output)),
+                ]
+            )
         return dict(zip(("faces", "heads"), outputs, strict=True))
 
     def weigh(self, epoch, features, *, trained, task, labeled, number):

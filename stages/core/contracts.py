@@ -15,7 +15,7 @@ TOLERANCE_ROW_SUM = 1e-4
 """How far the float32 probabilities of one sample may be from summing to 1."""
 
 
-IDENTITY = ("contract", "stage", "parameters", "inputs", "versions", "device", "precision")
+IDENTITY = ("contract", "path", "stage", "parameters", "inputs", "versions", "device", "precision")
 """What every artifact says of itself."""
 
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 BYTES_PER_WEIGHT = 4
-BYTES_PER_PARAMETER = 3 * BYTES_PER_WEIGHT
-"""Float32 weights and Adam's two moments."""
+BYTES_PER_STATE = 2 * BYTES_PER_WEIGHT
+"""Adam's two moments."""
 BYTES_PER_WEIGHT_ROW = 80
 """Of one sample in density.parquet and weights.parquet, after compression."""
 
@@ -23,6 +23,8 @@ def estimate_disk(
     n_seeds: int,
     methods: Sequence[Mapping[str, Any]],
     keep_features: bool,
+    n_networks: int,
+    n_states: int,
 ) -> dict[str, int]:
     """Bytes by kind of artifact.
 
@@ -38,13 +40,15 @@ def estimate_disk(
         n_seeds: runs of every method.
         methods: rows of workflow/methods.yaml.
         keep_features: whether features and responsibilities stay; else two epochs' worth do.
+        n_networks: epochs of a run whose networks stay; the others go once it is finished.
+        n_states: epochs of a run whose states of Adam stay; the others go on the way.
     """
     height, width, channels = image_shape
     images = sum(n for splits in n_samples.values() for n in splits.values()) * height * width * channels
     features = labels = 0
     # Joint training, and separate networks where a method starts from those.
     initial = {n_separate_parameters if method["schedule"] == "single" else n_parameters for method in methods}
-    checkpoints = sum(initial) * BYTES_PER_PARAMETER
+    checkpoints = sum(initial) * (BYTES_PER_WEIGHT + BYTES_PER_STATE)
     for method in methods:
         names = method["selection"] if isinstance(method.get("selection"), list | tuple) else ()
         per_epoch, all_features = [], 0
@@ -64,12 +68,14 @@ def estimate_disk(
             labels += n_turns * n_rows * sum(8 * n_classes[other] + BYTES_PER_WEIGHT_ROW for other in others)
         features += all_features if keep_features else 2 * max(per_epoch)
         kept = n_separate_parameters if method["schedule"] == "single" else n_parameters
-        checkpoints += n_epochs * kept * BYTES_PER_PARAMETER + kept * BYTES_PER_WEIGHT
+        # The final network is one more.
+        checkpoints += kept * (BYTES_PER_WEIGHT * (n_networks + 1) + BYTES_PER_STATE * n_states)
+    thinned_at_once = max(initial) * BYTES_PER_WEIGHT * (n_epochs - n_networks)
     return {
         "images": images,
         "features": n_seeds * features,
         "weights and labels": n_seeds * labels,
-        "checkpoints": n_seeds * checkpoints,
+        "checkpoints": n_seeds * checkpoints + thinned_at_once,
     }
 
 

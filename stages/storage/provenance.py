@@ -39,6 +39,7 @@ class Provenance:
         """The identity of an artifact as it is recorded in it, free of absolute paths."""
         return {
             "contract": {"name": contract.name, "version": contract.version},
+            "path": Path(path_output).name if Path(path_output).is_absolute() else Path(path_output).as_posix(),
             "stage": self.stage,
             "parameters": dict(self.parameters),
             "inputs": describe_inputs(self.inputs, path_output),

@@ -110,12 +110,10 @@ def examine(results: Path, plan: Plan, show: Callable[[Iterable], Iterable] = it
     present = {path.relative_to(results).as_posix() for path in results.rglob("*") if path.is_file()} - {PLAN}
     present = {path for path in present if not Path(path).name.startswith(".")}
     findings.left_over = sorted(present - set(plan.artifacts))
-    wanted = _choose_targets(present)
+    wanted = _choose_targets(plan, present)
     for path, artifact in plan.artifacts.items():
-        if path not in present and artifact.disposable:
-            findings.gone.append(path)
-        elif path not in present and wanted(artifact):
-            findings.missing.append(path)
+        if path not in present and wanted(artifact):
+            (findings.gone if artifact.disposable else findings.missing).append(path)
     present &= set(plan.artifacts)
     findings.n_artifacts = len(present)
     recorded = {path: _examine_sealed(results, path, findings) for path in show(sorted(filter(_is_sealed, present)))}
@@ -138,10 +136,11 @@ def _is_sealed(path: str) -> bool:
     return path.endswith(SEALED)
 
 
-def _choose_targets(present: set[str]) -> Callable[[Expected], bool]:
-    """Which artifacts must be there: of the run, and of a comparison or an export that was begun."""
-    compared = "comparison.parquet" in present
-    exported = {os.path.dirname(path) for path in present if path.endswith(("network.onnx", "export.json"))}
+def _choose_targets(plan: Plan, present: set[str]) -> Callable[[Expected], bool]:
+    """Which artifacts must be there: those of the run, and of a comparison or an export of which something is."""
+    finals = [artifact for path, artifact in plan.artifacts.items() if path in present]
+    compared = any(artifact.rule in ("compare_methods", "sum_benchmarks") for artifact in finals)
+    exported = {os.path.dirname(artifact.path) for artifact in finals if artifact.target == "export"}
 
     def wanted(artifact: Expected) -> bool:
         if artifact.target == "export":
@@ -158,6 +157,9 @@ def _examine_sealed(results: Path, path: str, findings: Findings) -> dict[str, d
     except ValueError as error:
         reason = str(error).removeprefix(f"{results / path}: ").split("; delete it")[0]
         findings.damaged[path] = reason
+        return {}
+    if "/" in content["path"] and not content["path"].endswith(f"/{path}"):
+        findings.damaged[path] = f"is that of another place ({content['path']})"
         return {}
     for name, version in content["versions"].items():
         if list_versions().get(name) != version:

@@ -20,7 +20,8 @@ N_CLASSES = {"faces": 3, "heads": 2}
 
 
 def estimate(n_epochs, **changes):
-    return estimate_disk(N_SAMPLES, N_CLASSES, n_epochs=n_epochs, **{**OPTIONS, **changes})
+    kept = {"n_networks": n_epochs, "n_states": n_epochs}
+    return estimate_disk(N_SAMPLES, N_CLASSES, n_epochs=n_epochs, **{**OPTIONS, **kept, **changes})
 
 
 def test_the_parts_are_counted_by_hand():
@@ -61,6 +62,12 @@ def test_label_transfer_labels_all_datasets_in_every_epoch():
     parts = estimate(1, methods=[{"schedule": "mixed", "label_transfer": {"warmup": 1}}])
     assert parts["features"] == 100 * (40 + 8 + 8) + 50 * (40 + 12 + 8)
     assert parts["weights and labels"] == 100 * (16 + 80) + 50 * (24 + 80)
+
+
+def test_what_is_thinned_out_takes_room_only_while_its_run_goes_on():
+    parts = estimate(50, n_networks=2, n_states=2, n_seeds=3)
+    # Joint training, two networks, the final one and two states of each seed; 48 networks of one of them.
+    assert parts["checkpoints"] == 3 * (1200 + 3 * 400 + 2 * 800) + 48 * 400
 
 
 def test_separate_networks_are_larger():

@@ -113,16 +113,16 @@ def test_transferred_labels_are_those_of_the_transfer_networks_and_train_the_oth
     folder = run.folder / "ltn/labels"
     paths = {name: {kind: folder / f"{kind}/{name}.parquet" for kind in ("transfer", "classifier")} for name in "ab"}
     for kind in ("transfer", "classifier"):
-        extract(
-            [
-                *("--network", str(run.checkpoint("ltn/2")["network"])),
-                *("--card", str(run.checkpoint("ltn/2")["card"])),
-                *("--tables", str(run.faces.table), str(run.heads.table)),
-                *("--images", str(run.faces.images), str(run.heads.images)),
-                *("--tasks", "pose", "expression", "--label-source", kind, "--threads", "1", "--device", "cpu"),
-                *("--outputs", str(paths["a"][kind]), str(paths["b"][kind])),
-            ]
-        )
+        for name, split, task in (("a", run.faces, "pose"), ("b", run.heads, "expression")):
+            extract(
+                [
+                    *("--network", str(run.checkpoint("ltn/2")["network"])),
+                    *("--card", str(run.checkpoint("ltn/2")["card"])),
+                    *("--table", str(split.table), "--images", str(split.images)),
+                    *("--tasks", task, "--label-source", kind, "--threads", "1", "--device", "cpu"),
+                    *("--output", str(paths[name][kind])),
+                ]
+            )
     labels = []
     for name, task in (("a", "pose"), ("b", "expression")):
         output = folder / f"{task}.parquet"
@@ -151,8 +151,8 @@ def test_networks_without_label_transfer_lend_no_labels(run, tmp_path):
             [
                 *("--network", str(run.checkpoint("initial")["network"])),
                 *("--card", str(run.checkpoint("initial")["card"])),
-                *("--tables", str(run.faces.table), "--images", str(run.faces.images), "--tasks", "pose"),
-                *("--label-source", "transfer", "--outputs", str(tmp_path / "features.parquet")),
+                *("--table", str(run.faces.table), "--images", str(run.faces.images), "--tasks", "pose"),
+                *("--label-source", "transfer", "--output", str(tmp_path / "features.parquet")),
             ]
         )
 

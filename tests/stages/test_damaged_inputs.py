@@ -25,14 +25,14 @@ def copy(run, tmp_path):
         shutil.copytree(run.folder / name, tmp_path / name)
     shutil.copy(labels, tmp_path / "labels.parquet")
     columns = {"epoch": np.ones(1, dtype=np.int32), "n_samples": np.ones(1, dtype=np.int64)}
-    columns |= dict.fromkeys(("task", "split", "trained_dataset"), np.array(["test"], dtype=object))
+    columns |= dict.fromkeys(("task", "dataset", "split", "trained_dataset"), np.array(["test"], dtype=object))
     columns |= dict.fromkeys(("accuracy", "macro_f1"), np.ones(1))
     files = {"network.safetensors": digest_file(tmp_path / "initial/network.safetensors")}
     write_table(
         tmp_path / "metrics.parquet",
         METRICS,
         columns,
-        metadata={"files": files},
+        metadata={"files": files, "select": "last", "selected_epoch": 1},
         provenance=Provenance("test", {}, []),
     )
     return tmp_path
@@ -63,7 +63,7 @@ def call(stage, folder):
         ),
         "extract_features": (
             extract_features,
-            (*network, *card, "--tasks", "pose", "pose", *COMPUTE, "--outputs", output / "a", output / "b"),
+            (*network, *card, "--tasks", "pose", *COMPUTE, "--output", output / "a"),
         ),
         "evaluate_network": (evaluate_network, (*network, *card, *COMPUTE, "--output", output / "metrics.json")),
         "export_network": (
@@ -76,7 +76,10 @@ def call(stage, folder):
     }[stage]
     tables = [folder / name / f"{split}.parquet" for name in names]
     images = [folder / name / f"{split}.npy" for name in names]
-    module.main(list(map(str, ("--tables", *tables, "--images", *images, *options))))
+    if stage == "extract_features":
+        module.main(list(map(str, ("--table", tables[0], "--images", images[0], *options))))
+    else:
+        module.main(list(map(str, ("--tables", *tables, "--images", *images, *options))))
     return output
 
 

@@ -103,9 +103,9 @@ def test_rows_out_of_order_are_refused(tmp_path):
 
 
 def test_the_same_rows_give_the_same_bytes(tmp_path):
-    for name in "ab":
-        write_density(tmp_path / name, draw_density())
-    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    for folder in "ab":
+        write_density(tmp_path / folder / "density.parquet", draw_density())
+    assert (tmp_path / "a/density.parquet").read_bytes() == (tmp_path / "b/density.parquet").read_bytes()
 
 
 def test_nulls_stand_for_what_was_not_computed(tmp_path):

@@ -75,7 +75,7 @@ def verify(project):
 
 def paste(project, output, purpose):
     """Run the command that heals, in a shell."""
-    command = output.split(f"To {purpose}", 1)[1].split("\n")[1]
+    command = output.split(f"To {purpose}", 1)[1].split("\n")[1].strip()
     paths = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     done = subprocess.run(
         command,
@@ -129,7 +129,7 @@ def test_a_flipped_bit_is_found_named_and_healed(complete, broken, kind):
 
 def test_what_is_missing_is_found_and_healed(complete, broken):
     """One of every kind at once, where they do not come from one job."""
-    gone = [path for kind, path in KINDS.items() if kind not in ("mixture", "comparison for people")]
+    gone = [path for kind, path in KINDS.items() if kind not in ("mixture", "comparison for people", "model card")]
     for path in gone:
         (broken.results / path).unlink()
     status, output, errors = verify(broken)
@@ -174,14 +174,17 @@ def test_another_epochs_network_is_found(complete, broken):
 
 
 def test_an_artifact_of_other_inputs_is_found_and_healed(complete, broken):
-    """A table of another epoch is whole, but was made from another network."""
-    path = f"{RUN}/epoch-001/features/portraits.parquet"
-    other = f"{RUN}/epoch-002/features/portraits.parquet"
-    shutil.copy(broken.results / other, broken.results / path)
+    """Another seed's table in the place of this one's is whole, but was made from another network."""
+    broken.write_config("tiny.yaml", seeds=[0, 1])
+    path = "mtl_sa/epoch-001/features/portraits.parquet"
+    broken.snakemake("--cores", "2", "--", f"results/tiny/seed-1/{path}")
+    broken.write_config("tiny.yaml", comparison={"methods": ["mtl_sa", "all_in_one"], "seeds": [0], "last_epochs": 1})
+    shutil.copy(broken.results / "seed-1" / path, broken.results / "seed-0" / path)
+    shutil.rmtree(broken.results / "seed-1")
     status, output, errors = verify(broken)
     assert status == 1
-    assert f"{path}: was made from another " in errors
-    paste(broken, output, "make anew what is out of date")
+    assert f"seed-0/{path}: is that of another place" in errors
+    paste(broken, output, "make them anew")
     status, _, errors = verify(broken)
     assert status == 0, errors
     assert list_contents(broken) == list_contents(complete)

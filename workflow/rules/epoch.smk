@@ -99,7 +99,7 @@ rule extract_features:
     params:
         **NETWORK,
         code=identify("extract_features"),
-        tasks=lambda wildcards: ",".join(PLAN.feature_tasks(wildcards.method, int(wildcards.epoch), wildcards.dataset)),
+        tasks=lambda wildcards: PLAN.feature_tasks(wildcards.method, int(wildcards.epoch), wildcards.dataset),
         normalize=config["features"]["normalize"],
         label_source=lambda wildcards: PLAN.label_source(wildcards.method),
         batch_size=config["features"]["batch_size"],
@@ -107,13 +107,13 @@ rule extract_features:
         "python -m stages.extract_features"
         " --network {input.network}"
         " --card {input.card}"
-        " --tables {input.table}"
+        " --table {input.table}"
         " --images {input.images}"
         " --tasks {params.tasks}"
         " --normalize {params.normalize}"
         " --label-source {params.label_source}"
         " --batch-size {params.batch_size}"
-        " --outputs {output}" + NETWORK_OPTIONS + TEE
+        " --output {output}" + NETWORK_OPTIONS + TEE
 
 
 # w^d (supplementary G): how densely a sample lies among those with its pseudo label.
