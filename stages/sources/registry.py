@@ -12,7 +12,7 @@ from stages.sources.reader import TERMS, Reader
 
 READERS = (
     *("image_folder", "table", "synthetic_faces"),
-    *("aflw", "deepfashion", "expw", "ferplus", "peta", "sfew"),
+    *("aflw", "deepfashion", "expw", "fairface", "ferplus", "peta", "sfew"),
 )
 """Modules of this package, in the order of the docs."""
 
