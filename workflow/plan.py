@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from stages.sources.registry import find_reader
+
 SPLITS = ("train", "validation", "test")
 HELD_OUT = ("validation", "test")
 CHECKPOINT_FILES = {
@@ -113,9 +115,7 @@ class Plan:
     def audited_tasks(self, dataset: str) -> list[str]:
         """The tasks for which a dataset holds back labels that are known; they need not be trained anywhere."""
         settings = self.settings["datasets"][dataset]
-        if settings["source"] == "synthetic_faces":
-            return [task for task in ("expression", "pose") if task not in self.tasks_of(dataset)]
-        return list(settings.get("columns", {}).get("audit", {}))
+        return find_reader(settings["source"]).audited_tasks(settings)
 
     # --- one epoch --------------------------------------------------------------------------------
 

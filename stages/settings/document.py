@@ -1,4 +1,4 @@
-"""Write the tables of keys in docs/configuration.md, or print a JSON schema for editors."""
+"""Write the tables of sources and keys in docs/configuration.md, or print a JSON schema for editors."""
 
 import argparse
 import json
@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from stages.settings.checks import EXPERIMENT, METHODS
-from stages.settings.datasets import SOURCES
 from stages.settings.experiment import Experiment
 from stages.settings.methods import Method
 from stages.settings.section import Section
+from stages.sources.registry import list_readers
 
 PAGE = Path(__file__).parents[2] / "docs/configuration.md"
-BEGIN, END = "<!-- keys: written by python -m stages.settings.document -->\n", "<!-- end of the keys -->\n"
+MARKS = "<!-- {0}: written by python -m stages.settings.document -->\n", "<!-- end of the {0} -->\n"
 
 
 class Row(NamedTuple):
@@ -38,8 +38,20 @@ def main(argv: list[str] | None = None) -> None:
 
 def fill_page(text: str) -> str:
     """The page with its tables as the models want them."""
-    before, rest = text.split(BEGIN)
-    return f"{before}{BEGIN}\n{render_tables()}\n{END}{rest.split(END)[1]}"
+    for name, content in {"sources": render_sources(), "keys": render_tables()}.items():
+        begin, end = (mark.format(name) for mark in MARKS)
+        before, rest = text.split(begin)
+        text = f"{before}{begin}\n{content}\n{end}{rest.split(end)[1]}"
+    return text
+
+
+def render_sources() -> str:
+    """A table of the sources: what they read, and who publishes it."""
+    rows = []
+    for name, reader in list_readers().items():
+        publisher = f"{reader.publisher.dataset}: {reader.publisher.page}" if reader.publisher else "—"
+        rows.append((name, " ".join(reader.settings.__doc__.split()), publisher))
+    return _render_table(("source", "what it reads", "publisher"), rows)
 
 
 def render_tables() -> str:
@@ -76,15 +88,17 @@ def list_rows(model: type[Section]) -> list[Row]:
 def list_dataset_rows() -> dict[Row, str]:
     """The keys of datasets, each once, with the sources that have it, in words."""
     rows: dict[Row, list[str]] = {}
-    for model in SOURCES:
-        found = {row.key: row for row in list_rows(model)}
+    for reader in list_readers().values():
+        found = {row.key: row for row in list_rows(reader.settings)}
         source = found["source"].allowed
         found["source"] = found["source"]._replace(allowed="a source")
         for row in found.values():
             rows.setdefault(row, []).append(source)
     everywhere = rows[found["source"]]
     keys = list(dict.fromkeys(row.key for row in rows))
-    return {row: _list_sources(rows[row], everywhere) for row in sorted(rows, key=lambda row: keys.index(row.key))}
+    # What is below a key right behind it, whoever has it.
+    order = sorted(rows, key=lambda row: (keys.index(row.key.split(".")[0]), keys.index(row.key)))
+    return {row: _list_sources(rows[row], everywhere) for row in order}
 
 
 def _list_sources(names: Sequence[str], everywhere: Sequence[str]) -> str:
@@ -142,9 +156,13 @@ def _quote(value: Any) -> str:
 
 
 def _render(title: str, about: str, head: Iterable[str], rows: Iterable[Sequence[str]]) -> str:
+    return f"### {title}\n\n{about}\n\n{_render_table(head, rows)}"
+
+
+def _render_table(head: Iterable[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [" | ".join(head), " | ".join("---" for _ in head)]
     lines += [" | ".join([f"`{key}`", *others]) for key, *others in rows]
-    return "\n".join([f"### {title}", "", about, "", *(f"| {line} |" for line in lines), ""])
+    return "".join(f"| {line} |\n" for line in lines)
 
 
 if __name__ == "__main__":

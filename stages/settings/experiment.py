@@ -1,10 +1,11 @@
 """The keys of an experiment, section by section in the order of config.yaml."""
 
+from functools import reduce
+from operator import or_
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from stages.settings.datasets import AnyDataset
 from stages.settings.section import (
     EXPERIMENT_NAME,
     INTEGER,
@@ -17,6 +18,11 @@ from stages.settings.section import (
     either,
     number,
 )
+from stages.sources.registry import list_readers
+
+AnyDataset = Annotated[
+    reduce(or_, (reader.settings for reader in list_readers().values())), Field(discriminator="source")
+]
 
 
 class Images(Section):

@@ -16,13 +16,50 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from pydantic import Field
+
+from stages.settings.datasets import SOURCE, FifthForTesting, Margin, PublishedPath, ThinnedDataset, Validation
+from stages.settings.section import OPTIONAL, UNIQUE, number
 from stages.sources.base import Manifest, Tolerance, build_manifest
 from stages.sources.cropping import CropLoader, CropSample
-from stages.sources.published import BadEntryError, Publisher, count_bad_entries, note_left_out, split_samples
+from stages.sources.published import (
+    BadEntryError,
+    check_images,
+    count_bad_entries,
+    find_file,
+    note_left_out,
+    split_samples,
+)
+from stages.sources.reader import Publisher, Reader, known_by
 
-PUBLISHER = Publisher("AFLW", "https://www.tugraz.at/institute/icg/research/team-bischof/lrs/downloads/aflw/")
+
+class Aflw(ThinnedDataset):
+    """Annotated Facial Landmarks in the Wild.
+
+    `path` holds `aflw.sqlite` and `flickr/` (another folder if `images` says so). `margin` and `split` as for
+    `expw`. Of several rectangles of a face the one drawn by hand counts, else that of the landmarks, else the
+    detector's; of those the largest. `yaw_edges: [-60, -30, 30, 60]`: degrees between left profile, left, frontal,
+    right and right profile. The paper does not give them; these are the default. Faces without a pose or a
+    rectangle are left out.
+    """
+
+    source: Literal["aflw"] = SOURCE
+    path: PublishedPath
+    images: Annotated[str, OPTIONAL] = Field(
+        None, description="Folder of the images below `path`; flickr where it is left out."
+    )
+    yaw_edges: Annotated[list[number(ge=-180, le=180)], Field(min_length=4, max_length=4), UNIQUE, OPTIONAL] = Field(
+        None,
+        description="Degrees between left profile, left, frontal, right and right profile, rising; "
+        "-60, -30, 30, 60 where it is left out.",
+    )
+    margin: Margin = None
+    split: FifthForTesting = None
+    validation: Validation = None
+
+
 POSES = ("left profile", "left", "frontal", "right", "right profile")
 YAW_EDGES = (-60.0, -30.0, 30.0, 60.0)
 """Degrees between the poses, where the settings have none.
@@ -66,7 +103,7 @@ def read(settings: Mapping[str, Any], data_root: Path, tolerance: Tolerance) -> 
     edges = settings.get("yaw_edges", YAW_EDGES)
     if list(edges) != sorted(set(edges)):
         raise ValueError(f"{folder}: `yaw_edges` must rise, not {list(edges)}; write for example {list(YAW_EDGES)}")
-    source = PUBLISHER.find_file(folder, "aflw.sqlite")
+    source = find_file(folder, "aflw.sqlite")
     samples, left_out = {}, Counter()
     for face, filepath, yaw, n_rectangles, *rectangle in _query(source):
         place = f"{source}, face {face}"
@@ -84,7 +121,7 @@ def read(settings: Mapping[str, Any], data_root: Path, tolerance: Tolerance) -> 
                 samples[face] = _make_sample(face, file, yaw, rectangle, edges, place)
                 left_out["further rectangles of a face"] += n_rectangles - 1
     roots = tolerance.list_roots(data_root)
-    PUBLISHER.check_images(folder, sorted({sample.file for sample in samples.values()}), source, roots)
+    check_images(folder, sorted({sample.file for sample in samples.values()}), source, roots)
     note_left_out(source, left_out)
     chosen = split_samples(list(samples.values()), settings, source, test=0.2, validation=0.1)
     return build_manifest(chosen, CropLoader(folder, settings.get("margin", 0.0)), settings, source)
@@ -97,7 +134,9 @@ def _query(source: Path) -> list[tuple]:
             kind = f"{KIND} IS NULL, {KIND}" if KIND in columns else "0"
             return database.execute(FACES.format(kind=kind)).fetchall()
     except sqlite3.Error as error:
-        raise ValueError(f"{source}: cannot be read ({error}); get the file from {PUBLISHER.page} again") from None
+        raise ValueError(
+            f"{source}: cannot be read ({error}); get the file from {READER.publisher.page} again"
+        ) from None
 
 
 def _make_sample(
@@ -111,3 +150,13 @@ def _make_sample(
         raise BadEntryError("faces whose yaw or rectangle is not a number", message) from None
     box = (left, top, left + width, top + height)
     return CropSample(f"{file}#{face}", pose, "train", file=file, box=box, place=place)
+
+
+READER = Reader(
+    read=read,
+    settings=Aflw,
+    publisher=Publisher("AFLW", "https://www.tugraz.at/institute/icg/research/team-bischof/lrs/downloads/aflw/"),
+    label_files=lambda settings: [("aflw.sqlite",)],
+    cropped=lambda settings: True,
+    recognize=known_by("pose", "aflw.sqlite"),
+)

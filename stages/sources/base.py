@@ -1,4 +1,7 @@
-"""What every reader of a dataset gives: one manifest of labelled samples, and their images."""
+"""What every reader of a dataset gives: one manifest of labelled samples, and their images.
+
+Planning imports all readers and with them this: NumPy and Pillow are imported only where they are needed.
+"""
 
 import errno
 import hashlib
@@ -8,13 +11,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from PIL import Image
-
-from stages.core.splits import draw_part, draw_stratified, split_stratified
 from stages.core.suggestions import list_names
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image
 
 SPLITS = ("train", "validation", "test")
 VALIDATION_SHARE = 0.1
@@ -75,7 +78,7 @@ class Manifest:
 
     samples: tuple[Sample, ...]
     classes: tuple[str, ...]
-    load: Callable[[Sample, int], Image.Image]
+    load: Callable[[Sample, int], "Image.Image"]
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,7 @@ class FileLoader:
 
     folder: Path
 
-    def __call__(self, sample: Sample, size: int) -> Image.Image:
+    def __call__(self, sample: Sample, size: int) -> "Image.Image":
         """Open one image; see `open_image`."""
         return open_image(self.find_file(sample))
 
@@ -98,7 +101,7 @@ def locate_image(folder: Path, path: str) -> Path:
     return Path(os.path.normpath(folder.absolute() / path)) if path.startswith("..") else folder / path
 
 
-def open_image(path: Path) -> Image.Image:
+def open_image(path: Path) -> "Image.Image":
     """Open an image of one of `FORMATS`; its pixels are read later.
 
     Pillow goes by content, not by name: left to itself it would hand PostScript called face.png to Ghostscript.
@@ -106,6 +109,8 @@ def open_image(path: Path) -> Image.Image:
     Raises:
         OSError: there is no such file, it is no regular one, from which reading might never end, or no such image.
     """
+    from PIL import Image
+
     if path.exists() and not path.is_file():
         raise OSError(errno.EINVAL, "no regular file")
     return Image.open(path, formats=FORMATS)
@@ -136,7 +141,7 @@ def walk_images(folder: Path) -> Iterator[str]:
 
 def build_manifest(
     samples: Iterable[Sample],
-    load: Callable[[Sample, int], Image.Image],
+    load: Callable[[Sample, int], "Image.Image"],
     settings: Mapping[str, Any],
     source: str | Path,
 ) -> Manifest:
@@ -190,6 +195,8 @@ def select_samples(samples: Sequence[Sample], settings: Mapping[str, Any], sourc
         ValueError: an image is listed twice, there are not as many samples as asked for, or
             `validation` is set where the source has such a split.
     """
+    from stages.core.splits import draw_part, draw_stratified, split_stratified
+
     check_unique(samples, source)
     seed = settings.get("seed", 0)
     ordered = sorted(samples, key=lambda sample: sample.path)
@@ -220,8 +227,10 @@ def select_samples(samples: Sequence[Sample], settings: Mapping[str, Any], sourc
     return train + others
 
 
-def list_columns(numbered: Sequence[tuple[int, Sample]], task: str) -> dict[str, np.ndarray]:
+def list_columns(numbered: Sequence[tuple[int, Sample]], task: str) -> "dict[str, np.ndarray]":
     """The columns of a manifest table, for samples with their sample ids."""
+    import numpy as np
+
     return {
         "sample_id": np.array([number for number, _ in numbered], dtype=np.int64),
         "path": np.array([sample.path for _, sample in numbered], dtype=object),
@@ -229,7 +238,7 @@ def list_columns(numbered: Sequence[tuple[int, Sample]], task: str) -> dict[str,
     }
 
 
-def digest_samples(samples: Iterable[Sample], load: Callable[[Sample, int], Image.Image], identity: str) -> str:
+def digest_samples(samples: Iterable[Sample], load: Callable[[Sample, int], "Image.Image"], identity: str) -> str:
     """What tells sets of images apart, without reading them: 64 hexadecimal digits.
 
     Args:
@@ -251,6 +260,8 @@ def digest_samples(samples: Iterable[Sample], load: Callable[[Sample, int], Imag
 
 def assign_splits(labels: list[str], ratio: Mapping[str, Any]) -> list[str]:
     """Train or test for samples in a fixed order, by a setting such as `{test: 0.2, seed: 0}`."""
+    from stages.core.splits import split_stratified
+
     ratios = {"train": 1 - ratio["test"], "test": ratio["test"]}
     return split_stratified(labels, ratios, ratio.get("seed", 0)).tolist()
 

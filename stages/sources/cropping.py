@@ -4,11 +4,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-from PIL import Image
+from typing import TYPE_CHECKING
 
 from stages.sources.base import Sample, locate_image, open_image
 from stages.sources.published import BadEntryError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 Box = tuple[float, float, float, float]
 """Left, top, right and bottom edge in pixels, from the upper left corner of the stored image."""
@@ -51,7 +53,7 @@ class CropLoader:
     folder: Path
     margin: float = 0.0
 
-    def __call__(self, sample: CropSample, size: int) -> Image.Image:
+    def __call__(self, sample: CropSample, size: int) -> "Image.Image":
         """Cut out one box.
 
         Raises:

@@ -14,21 +14,51 @@ readme). The publisher's own partition is not used: the paper splits 4 : 1 : 1.
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from pydantic import Field
+
+from stages.settings.datasets import (
+    SOURCE,
+    FifthForValidation,
+    Margin,
+    PublishedPath,
+    SixthForTesting,
+    ThinnedDataset,
+)
+from stages.settings.section import OPTIONAL
 from stages.sources.base import FileLoader, Manifest, Sample, Tolerance, build_manifest
 from stages.sources.cropping import CropLoader, CropSample, parse_box
-from stages.sources.label_files import DEEPFASHION_FOLDERS
 from stages.sources.published import (
     BadEntryError,
-    Publisher,
+    check_images,
     count_bad_entries,
+    find_file,
     note_left_out,
     read_lines,
     split_samples,
 )
+from stages.sources.reader import Publisher, Reader, known_by
 
-PUBLISHER = Publisher("DeepFashion", "http://mmlab.ie.cuhk.edu.hk/projects/DeepFashion.html")
+FOLDERS = ("Anno", "Anno_coarse")
+
+
+class DeepFashion(ThinnedDataset):
+    """Clothes of DeepFashion's category and attribute prediction.
+
+    `path` holds the lists in `Anno/` (or `Anno_coarse/`) and the images in `Img/img/`. `crop: false` takes whole
+    images; `margin` as for `expw`. A sixth for testing and a fifth of the rest for validation (4 : 1 : 1) where
+    `split` and `validation` are left out.
+    """
+
+    source: Literal["deepfashion"] = SOURCE
+    path: PublishedPath
+    crop: Annotated[bool, OPTIONAL] = Field(
+        None, description="Whether the clothes are cut out of the image; true where it is left out."
+    )
+    margin: Margin = None
+    split: SixthForTesting = None
+    validation: FifthForValidation = None
 
 
 def read(settings: Mapping[str, Any], data_root: Path, tolerance: Tolerance) -> Manifest:
@@ -58,14 +88,14 @@ def read(settings: Mapping[str, Any], data_root: Path, tolerance: Tolerance) -> 
             sample = Sample(f"Img/{image}", names[int(number) - 1], "train")
             samples.append(sample if boxes is None else _add_box(sample, boxes.get(image), place))
     paths = [sample.path for sample in samples]
-    PUBLISHER.check_images(folder, paths, source, tolerance.list_roots(data_root))
+    check_images(folder, paths, source, tolerance.list_roots(data_root))
     note_left_out(source, left_out)
     chosen = split_samples(samples, settings, source, test=1 / 6, validation=1 / 5)
     return build_manifest(chosen, load, settings, source)
 
 
 def _find_list(folder: Path, name: str) -> Path:
-    return PUBLISHER.find_file(folder, *(f"{parent}/{name}" for parent in DEEPFASHION_FOLDERS))
+    return find_file(folder, *(f"{parent}/{name}" for parent in FOLDERS))
 
 
 def _read_list(path: Path, fields: Sequence[str]) -> list[tuple[str, list[str]]]:
@@ -84,3 +114,20 @@ def _add_box(sample: Sample, row: tuple[str, list[str]] | None, place: str) -> C
     place, edges = row
     box = parse_box(edges, place)
     return CropSample(sample.path, sample.label, sample.split, file=sample.path, box=box, place=place)
+
+
+def _list_label_files(settings: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    names = ["list_category_cloth.txt", "list_category_img.txt"]
+    if settings.get("crop", True):
+        names.append("list_bbox.txt")
+    return [tuple(f"{folder}/{name}" for folder in FOLDERS) for name in names]
+
+
+READER = Reader(
+    read=read,
+    settings=DeepFashion,
+    publisher=Publisher("DeepFashion", "http://mmlab.ie.cuhk.edu.hk/projects/DeepFashion.html"),
+    label_files=_list_label_files,
+    cropped=lambda settings: settings.get("crop", True),
+    recognize=known_by("category", "Anno/list_category_img.txt", "Anno_coarse/list_category_img.txt"),
+)

@@ -13,20 +13,37 @@ and readers of the file quote it (rhkb.cn/news/38351.html is one).
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from stages.settings.datasets import SOURCE, FifthForTesting, Margin, PublishedPath, ThinnedDataset, Validation
 from stages.sources.base import Manifest, Tolerance, build_manifest
 from stages.sources.cropping import CropLoader, CropSample, parse_box
 from stages.sources.published import (
     BadEntryError,
-    Publisher,
+    check_images,
     count_bad_entries,
+    find_file,
     note_left_out,
     read_lines,
     split_samples,
 )
+from stages.sources.reader import Publisher, Reader, known_by
 
-PUBLISHER = Publisher("ExpW", "http://mmlab.ie.cuhk.edu.hk/projects/socialrelation/index.html")
+
+class Expw(ThinnedDataset):
+    """Expression in the Wild.
+
+    `path` holds `label/label.lst` and `image/origin/`. One sample per face, cut out with `margin: 0.1` (share of the
+    box added on each side; 0 where left out). `split: {test: 0.2, seed: 0}`, a fifth for testing where left out.
+    """
+
+    source: Literal["expw"] = SOURCE
+    path: PublishedPath
+    margin: Margin = None
+    split: FifthForTesting = None
+    validation: Validation = None
+
+
 EXPRESSIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 FIELDS = ("name", "face id", "top", "left", "right", "bottom", "confidence", "expression")
 
@@ -43,7 +60,7 @@ def read(settings: Mapping[str, Any], data_root: Path, tolerance: Tolerance) -> 
             of `build_manifest`.
     """
     folder = data_root / settings["path"]
-    source = PUBLISHER.find_file(folder, "label/label.lst")
+    source = find_file(folder, "label/label.lst")
     samples: dict[str, CropSample] = {}
     lines: dict[str, list[str]] = {}
     left_out = Counter()
@@ -59,7 +76,7 @@ def read(settings: Mapping[str, Any], data_root: Path, tolerance: Tolerance) -> 
                 message = f"{place}: face {fields[1]} of '{fields[0]}' differs from that of {first}"
                 raise BadEntryError("other versions of a face", message)
     files = sorted({sample.file for sample in samples.values()})
-    PUBLISHER.check_images(folder, files, source, tolerance.list_roots(data_root))
+    check_images(folder, files, source, tolerance.list_roots(data_root))
     note_left_out(source, left_out)
     chosen = split_samples(list(samples.values()), settings, source, test=0.2, validation=0.1)
     return build_manifest(chosen, CropLoader(folder, settings.get("margin", 0.0)), settings, source)
@@ -73,3 +90,13 @@ def _parse_face(fields: list[str], place: str) -> CropSample:
     file = f"image/origin/{name}"
     box = parse_box([left, top, right, bottom], place)
     return CropSample(f"{file}#{face}", EXPRESSIONS[int(expression)], "train", file=file, box=box, place=place)
+
+
+READER = Reader(
+    read=read,
+    settings=Expw,
+    publisher=Publisher("ExpW", "http://mmlab.ie.cuhk.edu.hk/projects/socialrelation/index.html"),
+    label_files=lambda settings: [("label/label.lst",)],
+    cropped=lambda settings: True,
+    recognize=known_by("expression", "label/label.lst"),
+)

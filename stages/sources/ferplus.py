@@ -15,17 +15,33 @@ or, instead of the images, the file that they come from, of which row i belongs 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from stages.settings.datasets import SOURCE, PublishedPath, ThinnedDataset
 from stages.sources.base import FileLoader, Manifest, Sample, Tolerance, build_manifest, select_samples
 from stages.sources.pixel_rows import PixelLoader, PixelSample, find_column, read_rows
-from stages.sources.published import BadEntryError, Publisher, count_bad_entries, note_left_out
-
-PUBLISHER = Publisher(
-    "FER+",
-    "https://github.com/microsoft/FERPlus; FER2013 itself: "
-    "https://www.kaggle.com/c/challenges-in-representation-learning-facial-expression-recognition-challenge",
+from stages.sources.published import (
+    BadEntryError,
+    IncompleteError,
+    check_images,
+    count_bad_entries,
+    find_file,
+    note_left_out,
 )
+from stages.sources.reader import Publisher, Reader, known_by
+
+
+class FerPlus(ThinnedDataset):
+    """FER2013 with the labels of FER+.
+
+    `path` holds `fer2013new.csv` and either `FER2013Train/`, `FER2013Valid/` and `FER2013Test/` or `fer2013.csv`.
+    Published splits; the class is the majority vote, images without one are left out.
+    """
+
+    source: Literal["ferplus"] = SOURCE
+    path: PublishedPath
+
+
 CLASSES = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
 VOTES = (*CLASSES, "unknown", "NF")
 USAGES = {
@@ -46,18 +62,18 @@ def read(settings: Mapping[str, Any], data_root: Path, tolerance: Tolerance) -> 
             no votes, the two CSV files differ, or the dataset breaks a rule of `build_manifest`.
     """
     folder = data_root / settings["path"]
-    source = PUBLISHER.find_file(folder, "fer2013new.csv")
+    source = find_file(folder, "fer2013new.csv")
     n_rows, found = _read_votes(source, tolerance)
     images = folder / "data" if (folder / "data").is_dir() else folder
     load = FileLoader(images)
     if any((images / sample.path).is_file() for sample in found.values()):
         paths = [sample.path for sample in found.values()]
-        PUBLISHER.check_images(images, paths, source, tolerance.list_roots(data_root))
+        check_images(images, paths, source, tolerance.list_roots(data_root))
         samples = list(found.values())
     else:
         pixels = folder / "fer2013.csv"
         if not pixels.is_file():
-            raise PUBLISHER.report_missing(folder, "fer2013.csv and, to do without it, the images in FER2013Train")
+            raise IncompleteError(folder, "fer2013.csv and, to do without it, the images in FER2013Train")
         load = PixelLoader(pixels, find_column(pixels, "pixels"), SIDE)
         samples = _find_pixels(pixels, source, n_rows, found)
     return build_manifest(select_samples(samples, settings, source), load, settings, source)
@@ -119,3 +135,16 @@ def _find_pixels(pixels: Path, source: Path, n_rows: int, found: Mapping[int, Sa
             raise ValueError(f"{place}: Usage is '{usage}', but another in {source}; get both files again")
         samples.append(PixelSample(sample.path, sample.label, sample.split, offset=offset, place=place))
     return samples
+
+
+READER = Reader(
+    read=read,
+    settings=FerPlus,
+    publisher=Publisher(
+        "FER+",
+        "https://github.com/microsoft/FERPlus; FER2013 itself: "
+        "https://www.kaggle.com/c/challenges-in-representation-learning-facial-expression-recognition-challenge",
+    ),
+    label_files=lambda settings: [("fer2013new.csv",)],
+    recognize=known_by("expression", "fer2013new.csv"),
+)

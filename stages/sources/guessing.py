@@ -11,17 +11,10 @@ from typing import Any
 
 from stages.core.suggestions import list_names
 from stages.settings.checks import RESERVED_TASKS
-from stages.sources import sfew, table
+from stages.sources import table
 from stages.sources.base import EXTENSIONS, SPLITS, VALIDATION_SHARE
+from stages.sources.registry import list_readers
 
-PUBLISHED = {
-    "aflw": ("pose", ("aflw.sqlite",)),
-    "expw": ("expression", ("label/label.lst",)),
-    "ferplus": ("expression", ("fer2013new.csv",)),
-    "deepfashion": ("category", ("Anno/list_category_img.txt", "Anno_coarse/list_category_img.txt")),
-    "peta": ("age_stage", ("*/archive/Label.txt",)),
-}
-"""Task and files by which a published dataset is known; SFEW has only folders."""
 LABEL_NAMES = ("label", "class", "target", "category", "labels", "classes", "class_name", "label_name")
 SPLIT_OF = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -46,7 +39,7 @@ class Guess:
         layout: what it looks like, in words.
         task: what its labels are probably about.
         settings: further keys of the dataset; `images` is absolute.
-        labels: of a table, the values of every column that could be a label.
+        labels: where `columns.label` chooses, the values of every column that it could be.
         warnings: what of it will not be used.
     """
 
@@ -136,7 +129,7 @@ def _search(folder: Path, depth: int) -> tuple[list[Guess], list[str]]:
             return [guess], []
     except ValueError as error:
         return [], [str(error)]
-    inner = _list_folders(folder)
+    inner = list_folders(folder)
     guesses, missed, unlabeled = [], [], []
     for one in inner if depth else []:
         found, reasons = _search(one, depth - 1)
@@ -160,15 +153,13 @@ def _recognize(folder: Path) -> Guess | None:
     if all(_has_classes(folder / name) for name in ("train", "test")):
         splits = [f"{name}/" for name in SPLITS if (folder / name).is_dir()]
         guess = _guess_folders(folder, f"{', '.join(splits)} with a folder for each class", "folders")
-        for inner in _list_folders(folder):
+        for inner in list_folders(folder):
             if inner.name not in SPLITS and inner.name.lower() in SPLIT_OF:
                 guess.warnings.append(f"its folder {inner.name} is not used; rename or merge it if it should be")
         return guess
-    for source, (task, patterns) in PUBLISHED.items():
-        if any(path.is_file() for pattern in patterns for path in folder.glob(pattern)):
-            return Guess(folder, source, f"{source} as its publisher gives it out", task)
-    if _is_sfew(folder):
-        return Guess(folder, "sfew", "sfew as its publisher gives it out", "expression")
+    for source, reader in list_readers().items():
+        if found := reader.recognize(folder):
+            return Guess(folder, source, f"{source} as its publisher gives it out", **vars(found))
     tables, reasons = [], []
     for path in _list_tables(folder):
         try:
@@ -200,7 +191,7 @@ def _guess_folders(folder: Path, layout: str, split: str | dict) -> Guess:
 
 def _check_split_folders(folder: Path) -> None:
     """Raise a ValueError about folders that look like splits, but cannot be read."""
-    found = {inner: SPLIT_OF[inner.name.lower()] for inner in _list_folders(folder) if inner.name.lower() in SPLIT_OF}
+    found = {inner: SPLIT_OF[inner.name.lower()] for inner in list_folders(folder) if inner.name.lower() in SPLIT_OF}
     if len(found) < 2 and not any(map(_has_classes, found)):
         return
     by_split = {split: inner for inner, split in found.items()}
@@ -287,18 +278,9 @@ def _find_images(paths: list[str], folder: Path) -> Path | None:
     tried = pick_evenly(paths, N_TRIED)
     if 2 * sum(path.lower().endswith(EXTENSIONS) for path in tried) <= len(tried):
         return None
-    folders = list(islice(_walk_folders(folder, SEARCH_DEPTH), MAX_FOLDERS))
+    folders = list(islice(walk_folders(folder, SEARCH_DEPTH), MAX_FOLDERS))
     counts = [sum(os.path.isfile(one / path) for path in tried) for one in folders]
     return folders[counts.index(max(counts))] if 2 * max(counts) > len(tried) else None
-
-
-def _is_sfew(folder: Path) -> bool:
-    # Just so written: train/ and val/ are somebody's own.
-    return all(
-        set(sfew.EXPRESSIONS) <= {one.name.lower() for one in _walk_folders(folder / top, SEARCH_DEPTH)}
-        and any(inner.name == top for inner in _list_folders(folder))
-        for top in sfew.SPLIT_OF
-    )
 
 
 def _explain(folder: Path) -> str:
@@ -308,7 +290,7 @@ def _explain(folder: Path) -> str:
             _guess_table(path)
         except ValueError as error:
             return str(error)
-    if flat := next((one for one in _walk_folders(folder, 1) if _has_images(one)), None):
+    if flat := next((one for one in walk_folders(folder, 1) if _has_images(one)), None):
         return (
             f"{flat}: holds images, but no folder for each class, and no table says their labels; sort them into "
             f"{flat.name}/<class>/, or add a CSV table with the columns path, label and perhaps split"
@@ -322,22 +304,23 @@ def _explain(folder: Path) -> str:
 
 def _has_classes(folder: Path) -> bool:
     """Whether the folder holds folders that hold images."""
-    return any(_has_images(one) for inner in _list_folders(folder) for one in _walk_folders(inner, 1))
+    return any(_has_images(one) for inner in list_folders(folder) for one in walk_folders(inner, 1))
 
 
 def _has_images(folder: Path) -> bool:
     return any(entry.name.lower().endswith(EXTENSIONS) for entry in _scan(folder))
 
 
-def _walk_folders(folder: Path, depth: int) -> Iterator[Path]:
+def walk_folders(folder: Path, depth: int) -> Iterator[Path]:
     """A folder and those below it, the upper ones first."""
     level = [folder]
     for _ in range(depth + 1):
         yield from level
-        level = [inner for one in level for inner in _list_folders(one)]
+        level = [inner for one in level for inner in list_folders(one)]
 
 
-def _list_folders(folder: Path) -> list[Path]:
+def list_folders(folder: Path) -> list[Path]:
+    """The folders right below one, sorted, but no hidden ones."""
     return sorted(Path(entry.path) for entry in _scan(folder) if entry.is_dir())
 
 

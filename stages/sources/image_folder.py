@@ -2,9 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import Field
 
 from stages.core.suggestions import list_names
+from stages.settings.datasets import SOURCE, RatioSplit, ThinnedDataset, Validation
+from stages.settings.section import either
 from stages.sources.base import (
     EXTENSIONS,
     SPLITS,
@@ -17,6 +21,23 @@ from stages.sources.base import (
     select_samples,
     walk_images,
 )
+from stages.sources.reader import Reader
+
+
+class ImageFolder(ThinnedDataset):
+    """A folder for each class.
+
+    `path`: folder below `data_root`. `split: folders` where it holds `train/<class>/` and `test/<class>/` (and, if
+    you like, `validation/<class>/`); `split: {test: 0.2, seed: 0}` where it holds `<class>/` and a stratified fifth
+    is to be kept for testing.
+    """
+
+    source: Literal["image_folder"] = SOURCE
+    path: str = Field(description="Folder below `data_root`.")
+    split: either(text=Literal["folders"], section=RatioSplit) = Field(
+        description="`folders` where train/ and test/ hold the class folders, or a ratio."
+    )
+    validation: Validation = None
 
 
 def read(settings: Mapping[str, Any], data_root: Path, tolerance: Tolerance) -> Manifest:
@@ -72,3 +93,6 @@ def find_labeled_images(folder: Path) -> Iterator[tuple[str, str]]:
 
 def _list_folders(folder: Path) -> str:
     return list_names(sorted(entry.name for entry in folder.iterdir() if entry.is_dir())) or "no folders"
+
+
+READER = Reader(read=read, settings=ImageFolder)

@@ -1,19 +1,10 @@
-"""Which files and settings decide what a dataset is, for planning: nothing beyond the standard library is imported."""
+"""Which files and settings decide what a dataset is, for planning: nothing heavy is imported."""
 
 from collections.abc import Mapping
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
-DEEPFASHION_FOLDERS = ("Anno", "Anno_coarse")
-DEEPFASHION_LISTS = ("list_category_cloth.txt", "list_category_img.txt", "list_bbox.txt")
-LABEL_FILES = {
-    "aflw": [("aflw.sqlite",)],
-    "deepfashion": [tuple(f"{folder}/{name}" for folder in DEEPFASHION_FOLDERS) for name in DEEPFASHION_LISTS],
-    "expw": [("label/label.lst",)],
-    "ferplus": [("fer2013new.csv",)],
-    "peta": [("*/archive/Label.txt",)],
-}
-"""Where a published dataset has its labels, below `path`: patterns of which the first that is there is read."""
+from stages.sources.registry import find_reader
 
 
 def list_label_files(settings: Mapping[str, Any], data_root: str | Path) -> list[Path]:
@@ -24,13 +15,11 @@ def list_label_files(settings: Mapping[str, Any], data_root: str | Path) -> list
         data_root: folder that the paths in the settings are relative to.
     """
     path = Path(data_root) / settings.get("path", "")
-    if settings["source"] == "table":
-        return [path] if path.is_file() else []
+    if path.is_file():
+        return [path]
     found = []
-    for patterns in LABEL_FILES.get(settings["source"], ()):
+    for patterns in find_reader(settings["source"]).label_files(settings):
         found += next((files for pattern in patterns if (files := list(path.glob(pattern)))), [])
-    if settings["source"] == "deepfashion" and not settings.get("crop", True):
-        found = [file for file in found if file.name != "list_bbox.txt"]
     return sorted(found)
 
 
@@ -47,9 +36,7 @@ def decisive_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def place_images(settings: Mapping[str, Any]) -> str:
     """The folder below `data_root` in which a dataset's images lie: with the same labels, another holds others."""
-    if settings["source"] == "table":
-        return settings.get("images", PurePath(settings["path"]).parent.as_posix())
-    return settings.get("path", "")
+    return find_reader(settings["source"]).place_images(settings)
 
 
 def audit_settings(settings: Mapping[str, Any]) -> dict[str, Any]:

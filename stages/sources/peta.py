@@ -12,21 +12,36 @@ in 12 and 12_3_FRAME_5_RGB.bmp; in CUHK it is the name of an image. Both are tak
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from stages.core.suggestions import list_names, suggest
+from stages.settings.datasets import SOURCE, FifthForValidation, PublishedPath, SixthForTesting, ThinnedDataset
 from stages.sources.base import EXTENSIONS, FileLoader, Manifest, Sample, Tolerance, build_manifest
 from stages.sources.published import (
     LARGEST_SHARE_MISSING,
     BadEntryError,
-    Publisher,
+    IncompleteError,
     count_bad_entries,
     note_left_out,
     read_lines,
     split_samples,
 )
+from stages.sources.reader import Publisher, Reader, known_by
 
-PUBLISHER = Publisher("PETA", "http://mmlab.ie.cuhk.edu.hk/projects/PETA.html")
+
+class Peta(ThinnedDataset):
+    """Pedestrians of PETA's ten parts.
+
+    `path` holds `<NAME>/archive/` for each of them. `split` and `validation` as for `deepfashion`. People without
+    one of the four age stages are left out.
+    """
+
+    source: Literal["peta"] = SOURCE
+    path: PublishedPath
+    split: SixthForTesting = None
+    validation: FifthForValidation = None
+
+
 PARTS = (
     *("3DPeS", "CAVIAR4REID", "CUHK", "GRID", "MIT"),
     *("PRID", "SARC3D", "TownCentre", "VIPeR", "i-LID"),
@@ -52,7 +67,7 @@ def read(settings: Mapping[str, Any], data_root: Path, tolerance: Tolerance) -> 
     """
     folder = data_root / settings["path"]
     if absent := [name for name in PARTS if not (folder / name / "archive/Label.txt").is_file()]:
-        raise PUBLISHER.report_missing(folder, f"archive/Label.txt in {list_names(absent)}")
+        raise IncompleteError(folder, f"archive/Label.txt in {list_names(absent)}")
     samples, left_out = [], Counter()
     for name in PARTS:
         found, counts = _read_part(folder / name / "archive", tolerance)
@@ -83,7 +98,7 @@ def _read_part(archive: Path, tolerance: Tolerance) -> tuple[list[tuple[str, str
             else:
                 found += [(image, stage) for image in of_key]
     if len(without) > LARGEST_SHARE_MISSING * len(lines):
-        raise PUBLISHER.report_missing(archive, f"the images of {len(without)} labels ({without[0]})")
+        raise IncompleteError(archive, f"the images of {len(without)} labels ({without[0]})")
     left_out["labels without an image"] = len(without)
     left_out["images without a label"] = len(set(images) - labelled)
     return found, left_out
@@ -105,3 +120,12 @@ def _find_stage(attributes: Iterable[str], place: str) -> str | None:
         message = f"{place}: the age '{unknown[0]}' is unknown{suggest(unknown[0], STAGES)}"
         raise BadEntryError("labels of an unknown age", message)
     return STAGES[ages.pop()] if len(ages) == 1 else None
+
+
+READER = Reader(
+    read=read,
+    settings=Peta,
+    publisher=Publisher("PETA", "http://mmlab.ie.cuhk.edu.hk/projects/PETA.html"),
+    label_files=lambda settings: [("*/archive/Label.txt",)],
+    recognize=known_by("age_stage", "*/archive/Label.txt"),
+)

@@ -4,11 +4,13 @@ import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-from PIL import Image
+from typing import TYPE_CHECKING
 
 from stages.core.suggestions import suggest
 from stages.sources.base import Sample
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,12 +40,14 @@ class PixelLoader:
     column: int
     side: int
 
-    def __call__(self, sample: PixelSample, size: int) -> Image.Image:
+    def __call__(self, sample: PixelSample, size: int) -> "Image.Image":
         """Read one image.
 
         Raises:
             ValueError: its pixels are not as many grey values as they should be.
         """
+        from PIL import Image
+
         with self.path.open("rb") as file:
             file.seek(sample.offset)
             row = _split_row(file.readline())

@@ -4,7 +4,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,52 +38,47 @@ def count_bad_entries(counts: Counter, tolerance: Tolerance) -> Iterator[None]:
         counts[error.kind] += 1
 
 
-@dataclass(frozen=True)
-class Publisher:
-    """Who gives a dataset out: its name and the public page that says how to get it."""
+class IncompleteError(ValueError):
+    """A published dataset is not there, or only in part; who asked for it adds where to get it."""
 
-    dataset: str
-    page: str
+    def __init__(self, folder: Path, what: str) -> None:
+        super().__init__(f"{folder}: lacks {what}")
 
-    def find_file(self, folder: Path, *names: str) -> Path:
-        """The first of `names` that is a file below `folder`.
 
-        Raises:
-            ValueError: none is.
-        """
-        for name in names:
-            if (folder / name).is_file():
-                return folder / name
-        raise self.report_missing(folder, " or ".join(names))
+def find_file(folder: Path, *names: str) -> Path:
+    """The first of `names` that is a file below `folder`.
 
-    def check_images(self, folder: Path, paths: Sequence[str], source: Path, roots: Sequence[Path] | None = ()) -> None:
-        """Refuse a partly unpacked dataset; few missing images are left to `images.on_error`.
+    Raises:
+        IncompleteError: none is.
+    """
+    for name in names:
+        if (folder / name).is_file():
+            return folder / name
+    raise IncompleteError(folder, " or ".join(names))
 
-        Args:
-            folder: that `paths` are below.
-            paths: of all images that have a label, POSIX style.
-            source: of the labels, for messages.
-            roots: see `normalize_path`.
 
-        Raises:
-            ValueError: more than `LARGEST_SHARE_MISSING` of the images do not exist, or one lies elsewhere.
-        """
-        try:
-            for path in paths:
-                normalize_path(path, folder, roots)
-        except ValueError as error:
-            raise ValueError(f"{source}: {error}") from None
-        missing = [path for path in paths if not locate_image(folder, path).is_file()]
-        if len(missing) > LARGEST_SHARE_MISSING * len(paths):
-            labelled = f"{len(missing)} of the {len(paths)} images labelled in {source}, such as '{missing[0]}'"
-            raise self.report_missing(folder, labelled)
+def check_images(folder: Path, paths: Sequence[str], source: Path, roots: Sequence[Path] | None = ()) -> None:
+    """Refuse a partly unpacked dataset; few missing images are left to `images.on_error`.
 
-    def report_missing(self, folder: Path, what: str) -> ValueError:
-        """The one message about a dataset that is not there, or only in part."""
-        return ValueError(
-            f"{folder}: lacks {what}; get {self.dataset} from its publisher ({self.page}) and unpack all of it, "
-            "or correct `path` or `data_root`"
-        )
+    Args:
+        folder: that `paths` are below.
+        paths: of all images that have a label, POSIX style.
+        source: of the labels, for messages.
+        roots: see `normalize_path`.
+
+    Raises:
+        IncompleteError: more than `LARGEST_SHARE_MISSING` of the images do not exist.
+        ValueError: one lies elsewhere.
+    """
+    try:
+        for path in paths:
+            normalize_path(path, folder, roots)
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from None
+    missing = [path for path in paths if not locate_image(folder, path).is_file()]
+    if len(missing) > LARGEST_SHARE_MISSING * len(paths):
+        labelled = f"{len(missing)} of the {len(paths)} images labelled in {source}, such as '{missing[0]}'"
+        raise IncompleteError(folder, labelled)
 
 
 def read_lines(path: Path, fields: Sequence[str], *, n_header: int = 0) -> Iterator[tuple[str, list[str]]]:

@@ -12,13 +12,26 @@ depth. The labels of the publisher's own test images are not public: Val is the 
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from stages.core.suggestions import list_names, suggest
+from stages.settings.datasets import SOURCE, PublishedPath, ThinnedDataset, Validation
 from stages.sources.base import EXTENSIONS, FileLoader, Manifest, Sample, Tolerance, build_manifest, select_samples
-from stages.sources.published import Publisher
+from stages.sources.published import IncompleteError
+from stages.sources.reader import Publisher, Reader, Recognized
 
-PUBLISHER = Publisher("SFEW 2.0", "https://cs.anu.edu.au/few/")
+
+class Sfew(ThinnedDataset):
+    """Static Facial Expressions in the Wild.
+
+    `path` holds `Train/…/<Expression>/` and `Val/…/<Expression>/`, aligned faces. Val is the test split.
+    """
+
+    source: Literal["sfew"] = SOURCE
+    path: PublishedPath
+    validation: Validation = None
+
+
 EXPRESSIONS = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
 SPLIT_OF = {"Train": "train", "Val": "test"}
 
@@ -36,7 +49,7 @@ def read(settings: Mapping[str, Any], data_root: Path, tolerance: Tolerance) -> 
         top = _find_folder(folder, name)
         faces = list(_find_faces(top))
         if absent := [label for label in EXPRESSIONS if label not in {label for label, _ in faces}]:
-            raise PUBLISHER.report_missing(top, f"images in folders called {list_names(absent)}")
+            raise IncompleteError(top, f"images in folders called {list_names(absent)}")
         samples += [Sample(path.relative_to(folder).as_posix(), label, split) for label, path in faces]
     return build_manifest(select_samples(samples, settings, folder), FileLoader(folder), settings, folder)
 
@@ -45,7 +58,7 @@ def _find_folder(folder: Path, name: str) -> Path:
     for entry in sorted(folder.iterdir()) if folder.is_dir() else []:
         if entry.is_dir() and entry.name.lower() == name.lower():
             return entry
-    raise PUBLISHER.report_missing(folder, f"a folder {name}")
+    raise IncompleteError(folder, f"a folder {name}")
 
 
 def _find_faces(top: Path) -> Iterator[tuple[str, Path]]:
@@ -63,3 +76,22 @@ def _find_faces(top: Path) -> Iterator[tuple[str, Path]]:
         if (other := folder_of.setdefault(label, folder)) != folder:
             raise ValueError(f"{folder}: '{label}' also has images in {other}; keep only the aligned faces")
         yield from ((label, folder / name) for name in images)
+
+
+def recognize(folder: Path) -> Recognized | None:
+    """By the folders of all expressions in Train and Val; just so written, train/ and val/ are somebody's own."""
+    from stages.sources.guessing import SEARCH_DEPTH, list_folders, walk_folders
+
+    for name in SPLIT_OF:
+        named = {one.name.lower() for one in walk_folders(folder / name, SEARCH_DEPTH)}
+        if not set(EXPRESSIONS) <= named or all(inner.name != name for inner in list_folders(folder)):
+            return None
+    return Recognized("expression")
+
+
+READER = Reader(
+    read=read,
+    settings=Sfew,
+    publisher=Publisher("SFEW 2.0", "https://cs.anu.edu.au/few/"),
+    recognize=recognize,
+)

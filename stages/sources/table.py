@@ -1,14 +1,14 @@
 """A CSV or Parquet file with one image per row."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet as pq
+from pydantic import Field
 
 from stages.core.suggestions import list_names, suggest
+from stages.settings.datasets import SOURCE, RatioSplit, ThinnedDataset, Validation
+from stages.settings.section import OPTIONAL, Name, Section, either
 from stages.sources.base import (
     SPLITS,
     FileLoader,
@@ -20,8 +20,43 @@ from stages.sources.base import (
     normalize_path,
     select_samples,
 )
+from stages.sources.reader import Reader
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 EXTENSIONS = (".csv", ".parquet")
+
+
+class TableColumns(Section):
+    """What the columns are called."""
+
+    path: str = Field(description="Column of image paths.")
+    label: str = Field(description="Column of the task's labels.")
+    split: Annotated[str, OPTIONAL] = Field(None, description="Column that says train, validation or test.")
+    audit: Annotated[dict[Name, str], OPTIONAL] = Field(
+        None, description="Column by task, for labels that are known but never trained on."
+    )
+
+
+class Table(ThinnedDataset):
+    """A CSV or Parquet file with a row for each image.
+
+    `path`: the file. `columns: {path, label, split, audit}` name its columns; `audit: {gender: gender}` maps a task
+    to a column that is carried along, never trained on. `images`: the folder that paths start from, the table's own
+    where left out. `split: column` (train, test and, if you like, validation) or a ratio as above.
+    """
+
+    source: Literal["table"] = SOURCE
+    path: str = Field(description="CSV or Parquet file below `data_root`.")
+    images: Annotated[str, OPTIONAL] = Field(
+        None, description="Folder of the images below `data_root`; the table's own where it is left out."
+    )
+    columns: TableColumns = Field(description=TableColumns.__doc__)
+    split: either(text=Literal["column"], section=RatioSplit) = Field(
+        description="`column` to take `columns.split`, or a ratio."
+    )
+    validation: Validation = None
 
 
 def read(settings: Mapping[str, Any], data_root: Path, tolerance: Tolerance) -> Manifest:
@@ -97,6 +132,10 @@ def read_column_names(path: Path) -> list[str]:
     Raises:
         ValueError: the file is no table, or cannot be read.
     """
+    import pyarrow as pa
+    import pyarrow.csv
+    import pyarrow.parquet as pq
+
     if path.suffix.lower() not in EXTENSIONS:
         raise ValueError(f"{path}: must end in {' or '.join(EXTENSIONS)}")
     try:
@@ -114,6 +153,9 @@ def read_text(path: Path, wanted: list[str]) -> dict[str, list[str]]:
     Raises:
         ValueError: the file cannot be read, or a column is missing or there twice.
     """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     _check_columns(path, wanted, read_column_names(path))
     try:
         table = (pq.read_table if path.suffix.lower() == ".parquet" else _read_csv)(path, columns=sorted(set(wanted)))
@@ -125,14 +167,17 @@ def read_text(path: Path, wanted: list[str]) -> dict[str, list[str]]:
         raise _report_unreadable(path, error) from None
 
 
-def _read_csv(path: Path, columns: list[str]) -> pa.Table:
+def _read_csv(path: Path, columns: list[str]) -> "pa.Table":
+    import pyarrow as pa
+    import pyarrow.csv
+
     options = pyarrow.csv.ConvertOptions(
         include_columns=columns, column_types=dict.fromkeys(columns, pa.string()), strings_can_be_null=False
     )
     return pyarrow.csv.read_csv(path, convert_options=options)
 
 
-def _report_unreadable(path: Path, error: pa.ArrowException) -> ValueError:
+def _report_unreadable(path: Path, error: "pa.ArrowException") -> ValueError:
     reason = str(error).splitlines()[0]
     return ValueError(f"{path}: cannot be read ({reason}); save it as UTF-8 text or as Parquet")
 
@@ -170,3 +215,10 @@ def _normalize(path_table: Path, row: int, path: str, folder: Path, roots: Seque
 def _list_rows(rows: list[int]) -> str:
     more = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
     return f"row {rows[0]}{more}"
+
+
+READER = Reader(
+    read=read,
+    settings=Table,
+    place_images=lambda settings: settings.get("images", PurePath(settings["path"]).parent.as_posix()),
+)

@@ -188,5 +188,5 @@ def test_one_class_by_ratio_needs_two_images_to_test_and_three_to_validate(tmp_p
 
 
 def test_unknown_source(tmp_path):
-    with pytest.raises(ValueError, match="unknown source 'ftp'; set `source` to image_folder, synthetic_faces, table"):
+    with pytest.raises(ValueError, match="unknown source 'ftp'; set `source` to image_folder, table, synthetic_faces"):
         read_source({"source": "ftp", "task": "kind"}, tmp_path)

@@ -2,8 +2,6 @@ import json
 import subprocess
 import sys
 
-import pytest
-
 from stages.sources.label_files import audit_settings, decisive_settings, list_label_files
 from stages.sources.registry import READERS
 
@@ -25,13 +23,9 @@ def list_modules(code):
 
 
 def test_planning_imports_nothing_heavy():
-    modules = list_modules("import stages.sources.label_files")
-    assert not modules & {"numpy", "PIL", "pyarrow", "torch", "yaml"}
-    assert {name for name in modules if name.startswith("stages")} == {
-        "stages",
-        "stages.sources",
-        "stages.sources.label_files",
-    }
+    modules = list_modules("import stages.settings.checks, stages.sources.label_files")
+    assert not modules & {"numpy", "PIL", "pyarrow", "torch"}
+    assert {f"stages.sources.{name}" for name in READERS} <= modules
 
 
 def test_reading_one_source_imports_no_other_reader(tmp_path):
@@ -41,12 +35,6 @@ def test_reading_one_source_imports_no_other_reader(tmp_path):
     settings["columns"]["split"] = "split"
     code = f"import stages.prepare_images as stage; stage.read_source({settings!r}, {str(tmp_path)!r})"
     assert {name for name in READERS if f"stages.sources.{name}" in list_modules(code)} == {"table"}
-
-
-@pytest.mark.parametrize("source", READERS)
-def test_every_reader_can_be_found(source):
-    code = f"from stages.sources.registry import find_reader; assert callable(find_reader({source!r}).read)"
-    assert f"stages.sources.{source}" in list_modules(code)
 
 
 def write(root, *names):

@@ -91,7 +91,10 @@ def edit_methods(old, new):
 
 
 def add_reader(project):
-    shutil.copy(project.folder / "stages/sources/table.py", project.folder / "stages/sources/another.py")
+    sources = project.folder / "stages/sources"
+    text = (sources / "table.py").read_text(encoding="utf-8")
+    (sources / "another.py").write_text(text.replace('Literal["table"]', 'Literal["another"]'), encoding="utf-8")
+    edit("sources/registry.py", '"table", ', '"table", "another", ')(project)
 
 
 def nothing(project):
@@ -107,6 +110,14 @@ CHANGES = {
     "the help of an option": (edit("fit_mixture.py", "C, Gaussian components", "Gaussian components"), {}),
     "the reader of another source": (edit("sources/peta.py", "def read(", "UNUSED = 1\n\n\ndef read("), {}),
     "a further reader": (add_reader, {}),
+    "which settings the reader in use allows": (
+        edit("sources/synthetic_faces.py", "train: int = Field(ge=2", "train: int = Field(ge=1"),
+        {},
+    ),
+    "what the reader in use tells others": (
+        edit("sources/synthetic_faces.py", "drawn by this project's code", "drawn in code"),
+        {},
+    ),
     "the wording of suggestions": (edit("core/suggestions.py", "MAX_LISTED = 10", "MAX_LISTED = 9"), {}),
     "the contract of a table that no job touches": (
         edit("core/contracts.py", '"seconds_per_epoch", "float64"', '"seconds_per_epoch", "float32"'),
