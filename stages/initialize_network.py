@@ -6,33 +6,17 @@ share: every task gets a network of its own, trained on its own dataset (single-
 
 from pathlib import Path
 
-from stages.command import run_stage, show_progress, stage_parser
+from stages.command import run_stage, stage_parser
 from stages.core.adam import Adam
-from stages.core.batches import EpochBatches, TrainingSet, one_hot
 from stages.core.images import FITS
 from stages.core.network import MultiTaskNetwork, NetworkSpecification
 from stages.core.pretrained import find_normalisation, is_file
 from stages.core.seeds import derive_seed
-from stages.core.training import (
-    PassLosses,
-    choose_device,
-    name_training_precision,
-    place_network,
-    prepare_torch,
-    train_pass,
-)
-from stages.options import (
-    Stopwatch,
-    add_split_options,
-    add_training_options,
-    confirm_splits,
-    open_splits,
-    read_augmentation,
-    training_parameters,
-)
+from stages.core.training import PassLosses, choose_device, place_network, prepare_torch
+from stages.options import Stopwatch, add_split_options, confirm_splits, open_splits
 from stages.storage.checkpoints import save_checkpoint
 from stages.storage.files import digest_file
-from stages.storage.tables import Provenance
+from stages.training_pass import add_training_options, describe_training, make_batches, output_paths, run_pass
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -69,51 +53,36 @@ def main(argv: list[str] | None = None) -> None:
     )
     network = place_network(MultiTaskNetwork(specification, pretrained), device)
     optimizer = Adam(network, options.learning_rate)
-    training_sets = [
-        TrainingSet(split.images, split.sample_ids, {split.task: one_hot(split.labels, len(split.classes))}, split.task)
-        for split in splits
-    ]
     kind = "separate" if specification.separate else "joint"
-    groups = [[one] for one in training_sets] if specification.separate else [training_sets]
+    groups = [[split] for split in splits] if specification.separate else [splits]
     task_losses = {}
     for number in range(options.passes):
         for group in groups:
-            purpose = f"pass {number}" + (f" for {group[0].task}" if specification.separate else "")
-            batches = EpochBatches(
-                group,
-                batch_size=options.batch_size,
-                augmentation=read_augmentation(options),
-                order_seed=derive_seed(options.seed, 0, f"order of {purpose}"),
-                augmentation_seed=derive_seed(options.seed, 0, f"augmentation of {purpose}"),
-            )
-            loader = batches.load(options.loader_workers, pin_memory=device.type == "cuda")
+            purpose = f" of pass {number}" + (f" for {group[0].task}" if specification.separate else "")
+            batches = make_batches(options, group, {}, epoch=0, purpose=purpose)
             description = f"{kind} training, pass {number + 1} of {options.passes}"
-            losses = train_pass(network, optimizer, show_progress(loader, description=description), device)
+            losses = run_pass(options, network, optimizer, batches, device, description=description)
             task_losses |= losses.tasks
     confirm_splits(splits)
     n_samples = sum(len(split.labels) for split in splits)
+    parameters = {
+        "passes": options.passes,
+        "pretrained": Path(options.pretrained).name,
+        "pretrained_digest": digest_file(pretrained) if is_file(pretrained) else None,
+        "cross_stitch_identity": options.cross_stitch_identity,
+    }
     save_checkpoint(
-        options,
+        output_paths(options),
         network,
         optimizer,
-        provenance=Provenance(
-            "initialize_network",
-            {
-                "passes": options.passes,
-                "pretrained": Path(options.pretrained).name,
-                "pretrained_digest": digest_file(pretrained) if is_file(pretrained) else None,
-                "cross_stitch_identity": options.cross_stitch_identity,
-                **training_parameters(options),
-            },
-            options.tables,
-            device=device.type,
-            precision=name_training_precision(device),
-        ),
+        provenance=describe_training(options, "initialize_network", parameters, options.tables, device),
         epoch=0,
         dataset=None,
-        losses=PassLosses(task_losses, {}, None),
+        losses=PassLosses(task_losses, {}),
         labels=dict.fromkeys(task_losses, "given"),
         n_samples=n_samples,
+        seed=options.seed,
+        threads=options.threads,
         seconds=stopwatch.seconds,
     )
     summary = ", ".join(f"{task} {loss.cross_entropy:.3f}" for task, loss in task_losses.items())

@@ -1,7 +1,7 @@
 """Batches of one epoch: in which order samples come, and what they are trained on."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from multiprocessing import get_all_start_methods
 
 import numpy as np
@@ -21,7 +21,7 @@ class Batch:
         targets: label vectors by task, float32 (B_k, C^k).
         members: for tasks that only some samples have labels for, their positions in the batch,
             int64 (B_k,); a task that is absent here is trained on the whole batch.
-        given: which of a task's label vectors are the dataset's own labels, bool (B_k,).
+        given: which of a task's label vectors are the dataset's own labels, bool (B_k,), always on the host.
         sample_ids: which samples these are, for messages, int64 (B,).
     """
 
@@ -33,12 +33,19 @@ class Batch:
 
     def pin_memory(self) -> "Batch":
         """A copy from which CUDA can read while the host goes on; called by the data loader."""
-        return Batch(
-            self.images.pin_memory(),
-            {task: labels.pin_memory() for task, labels in self.targets.items()},
-            {task: rows.pin_memory() for task, rows in self.members.items()},
-            {task: own.pin_memory() for task, own in self.given.items()},
-            self.sample_ids,
+        return self._map(Tensor.pin_memory)
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same on a device, all but `given`, which is read on the host; a pinned batch is not waited for."""
+        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        """A batch whose images, targets and members went through `change`."""
+        return replace(
+            self,
+            images=change(self.images),
+            targets={task: change(labels) for task, labels in self.targets.items()},
+            members={task: change(rows) for task, rows in self.members.items()},
         )
 
 

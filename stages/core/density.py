@@ -1,9 +1,24 @@
 """Local density of every sample among the samples with its pseudo label (the paper's section G).
 
 The result is exact at every size: d_c and ρ are those of the full float64 distance matrix, which is
-never stored. A sample of pairs brackets the quantile, one pass over float32 tiles counts what lies
-below the bracket and keeps the few pairs inside it, and those near the cutoff are measured again in
-float64.
+never stored. For one group of n samples:
+
+    1. A sample of pairs brackets the cutoff.                 _guess_bracket
+    2. One pass over float32 tiles counts, row by row, the    DistanceTiles.scan
+       pairs below the bracket and keeps those inside it.
+    3. The cutoff is found among the kept pairs; the few      _select_kept
+       that rounding could put on its wrong side are
+       measured again in float64.
+    4. ρ is the row's count, its kept pairs below d_c, its    _estimate_group
+       duplicates and itself.
+
+                             d_c
+       counted      ┌─ kept ──┼─────────┐   never looked at again
+    ────────────────┴─────────┴─────────┴──────────────────────────→ squared distance
+    0              low                 high
+
+A cutoff outside of the bracket, or more pairs inside it than memory is meant for, costs another pass
+(`_find_cutoff`). Equal samples are merged into one row first: their distances of 0 are known.
 """
 
 import math
@@ -11,14 +26,19 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from stages.core.distance_tiles import DistanceTiles, Scan, find_gpu, measure_squared_distances
+from stages.core.distance_tiles import Bracket, DistanceTiles, Scan, find_gpu, measure_squared_distances
 
+MIN_SAMPLED = 2**14
+"""Pairs sampled at least for a bracket."""
 SIGMAS = 3.5
 """Half the width of the bracket in standard errors of the sampled quantile; a miss costs a second pass."""
+
+EVERYTHING = Bracket(0.0, DistanceTiles.LARGEST)
+"""What holds every squared distance of different rows."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +136,7 @@ def estimate_local_density(
 def _check_arguments(
     features: np.ndarray, pseudo_labels: np.ndarray, n_classes: int, cutoff_quantile: float
 ) -> tuple[np.ndarray, np.ndarray]:
+    """Features and pseudo labels as arrays, once all arguments are what `estimate_local_density` wants."""
     if not 0 < cutoff_quantile <= 1:
         raise ValueError(f"the cutoff quantile must be above 0 and at most 1, not {cutoff_quantile}")
     features = np.asarray(features)
@@ -143,6 +164,7 @@ def _use_one_faiss_thread() -> None:
 
 
 def _estimate_small_group(rows: np.ndarray, rank: int) -> tuple[float, np.ndarray]:
+    """`_estimate_group` by the definition, with the full matrix."""
     rows = rows.astype(np.float64)
     distances = measure_squared_distances(rows, rows)
     cutoff = np.partition(distances, rank - 1, axis=None)[rank - 1]
@@ -157,76 +179,143 @@ def _estimate_group(
     map_threads: Callable[[Callable, Iterable], Iterator],
     gpu: Any,
 ) -> tuple[float, np.ndarray]:
-    _, first, inverse, counts = np.unique(
-        rows.view(np.dtype((np.void, rows.itemsize * rows.shape[1]))).ravel(),
-        return_index=True,
-        return_inverse=True,
-        return_counts=True,
-    )
+    """d_c and ρ of one group.
+
+    Args:
+        rows: (n, d) float32, f of its samples, without negative zeros.
+        rank: of d_c among the n² entries of the distance matrix, from 1.
+        rng: draws the sampled pairs.
+        settings: sizes of tiles and limits.
+        map_threads: `map` on worker threads in which FAISS uses one thread.
+        gpu: FAISS GPU resources, or None for the CPU.
+
+    Returns:
+        d_c, a squared distance of features, and ρ, (n,) int64.
+    """
+    distinct = _merge_duplicates(rows)
     # Pairs within one row are the zeros of the matrix: the diagonal and the duplicates.
-    n_zeros = int(counts @ counts)
+    n_zeros = int(distinct.counts @ distinct.counts)
     if rank <= n_zeros:
         return 0.0, np.zeros(len(rows), dtype=np.int64)
-    block = settings.block if gpu is None else settings.block_gpu
-    tiles = DistanceTiles(rows[first], counts, block=block, map_threads=map_threads, gpu=gpu)
-    position = np.empty_like(first)
-    position[tiles.order] = np.arange(len(first))
     # The other entries come in equal pairs (i, j) and (j, i): each is looked at once.
     rank = (rank - n_zeros + 1) // 2
-    fraction = rank / ((len(rows) ** 2 - n_zeros) // 2)
-    n_sampled = min(max(len(rows) ** 2 // settings.pairs_per_sample, 2**14), settings.max_sampled)
-    left, right = position[inverse[rng.integers(len(rows), size=(2, n_sampled))]]
-    different = left != right
-    sampled = tiles.measure_pairs(left[different], right[different])
-    bracket = _bracket_quantile(sampled, np.ones(len(sampled)), fraction, (0.0, DistanceTiles.LARGEST))
-    cutoff, below = _find_cutoff(tiles, rank, bracket, settings.max_kept)
-    density = below + tiles.counts
-    return cutoff * tiles.unit, density[position[inverse]]
+    n_pairs = (len(rows) ** 2 - n_zeros) // 2
+    block = settings.block if gpu is None else settings.block_gpu
+    tiles = DistanceTiles(rows[distinct.first], distinct.counts, block=block, map_threads=map_threads, gpu=gpu)
+    position = np.empty_like(tiles.order)
+    position[tiles.order] = np.arange(len(position))
+    row_of_sample = position[distinct.row_of_sample]
+    bracket = _guess_bracket(tiles, row_of_sample, rank / n_pairs, rng, settings)
+    cutoff = _find_cutoff(tiles, rank, bracket, settings.max_kept)
+    density = cutoff.nearer + tiles.counts
+    return cutoff.distance * tiles.unit, density[row_of_sample]
 
 
-def _find_cutoff(
-    tiles: DistanceTiles, rank: int, bracket: tuple[float, float], max_kept: int
-) -> tuple[float, np.ndarray]:
-    """The distance of the `rank`-th nearest pair of samples, and each row's samples in nearer rows.
+class _DistinctRows(NamedTuple):
+    """The m different rows among n samples.
 
-    Scans until the bracket holds the cutoff and all pairs inside it were kept. `proven` always
-    holds the cutoff; the bracket only probably does.
+    Attributes:
+        first: (m,) the first sample that each row is the feature of.
+        row_of_sample: (n,) which row a sample's feature is.
+        counts: (m,) int64, samples with that feature.
     """
-    proven = (0.0, DistanceTiles.LARGEST)
+
+    first: np.ndarray
+    row_of_sample: np.ndarray
+    counts: np.ndarray
+
+
+def _merge_duplicates(rows: np.ndarray) -> _DistinctRows:
+    """The different ones among float32 rows (n, d) without negative zeros: equal rows have equal bytes."""
+    as_bytes = rows.view(np.dtype((np.void, rows.itemsize * rows.shape[1]))).ravel()
+    return _DistinctRows(*np.unique(as_bytes, return_index=True, return_inverse=True, return_counts=True)[1:])
+
+
+def _guess_bracket(
+    tiles: DistanceTiles, row_of_sample: np.ndarray, fraction: float, rng: np.random.Generator, settings: TileSettings
+) -> Bracket:
+    """Where the cutoff probably lies, from a sample of pairs.
+
+    Args:
+        tiles: of the group's different rows.
+        row_of_sample: (n,) the row of `tiles` that a sample's feature is.
+        fraction: of the pairs of samples in different rows, the share that is nearer than the cutoff.
+        rng: draws the pairs.
+        settings: how many of them.
+    """
+    n = len(row_of_sample)
+    n_sampled = min(max(n**2 // settings.pairs_per_sample, MIN_SAMPLED), settings.max_sampled)
+    left, right = row_of_sample[rng.integers(n, size=(2, n_sampled))]
+    different = left != right
+    distances = tiles.measure_pairs(left[different], right[different])
+    return _bracket_quantile(distances, np.ones(len(distances)), fraction, EVERYTHING)
+
+
+class _Cutoff(NamedTuple):
+    """Where the cutoff lies and what is nearer, in the rows and scaled units of `DistanceTiles`.
+
+    Attributes:
+        distance: d_c, a squared distance.
+        nearer: (m,) int64, for each row the samples in other rows nearer than d_c.
+    """
+
+    distance: float
+    nearer: np.ndarray
+
+
+def _find_cutoff(tiles: DistanceTiles, rank: int, bracket: Bracket, max_kept: int) -> _Cutoff:
+    """Scan until the bracket holds the cutoff and all pairs inside it were kept; once is the normal case.
+
+    `proven` always holds the cutoff, the bracket only probably. Where a scan leaves no doubt that it
+    missed, what is left of `proven` on that side is the next bracket; where it kept too many pairs, a
+    narrower one is. In the end that is a single float, between whose pairs nothing need be chosen.
+
+    Args:
+        tiles: of the group's different rows.
+        rank: of the cutoff among the distances of pairs of samples in different rows, from 1.
+        bracket: the first to try.
+        max_kept: pairs of rows stored in one scan.
+    """
+    proven = EVERYTHING
     while True:
-        low, high = bracket
-        scan = tiles.scan(low, high, max_kept)
+        scan = tiles.scan(bracket, max_kept)
         rank_kept = rank - scan.n_below
-        single_float = np.nextafter(low, np.inf) >= high
         if rank_kept < 1:
-            cutoff = -np.inf
+            found = _Cutoff(-np.inf, scan.below)
         elif rank_kept > scan.n_kept:
-            cutoff = np.inf
-        elif single_float:
-            return low, scan.below
+            found = _Cutoff(np.inf, scan.below)
+        elif bracket.is_single_float:
+            found = _Cutoff(bracket.low, scan.below)
         elif scan.complete:
-            cutoff, below = _select_kept(tiles, scan, rank_kept, bracket)
+            found = _select_kept(tiles, scan, rank_kept, bracket)
         else:
             # What was kept lies within one margin of the bracket, its true distance within two.
-            margin = 2.02 * tiles.find_largest_margin(low, high)
-            proven = max(proven[0], low - margin), min(proven[1], high + margin)
+            margin = 2.02 * tiles.find_largest_margin(bracket)
+            proven = Bracket(max(proven.low, bracket.low - margin), min(proven.high, bracket.high + margin))
             bracket = _narrow_bracket(tiles, scan, rank_kept, bracket, proven)
             continue
-        if low <= cutoff < high:
-            return cutoff, below
-        proven = (proven[0], low) if cutoff < low else (high, proven[1])
+        if bracket.low <= found.distance < bracket.high:
+            return found
+        missed_below = found.distance < bracket.low
+        proven = Bracket(proven.low, bracket.low) if missed_below else Bracket(bracket.high, proven.high)
         bracket = proven
 
 
-def _select_kept(tiles: DistanceTiles, scan: Scan, rank: int, bracket: tuple[float, float]) -> tuple[float, np.ndarray]:
-    """The `rank`-th smallest of the kept distances, and each row's samples in rows nearer than it.
+def _select_kept(tiles: DistanceTiles, scan: Scan, rank: int, bracket: Bracket) -> _Cutoff:
+    """The cutoff among kept pairs, all of which are there.
 
-    Order statistics of lower and upper bounds enclose that of the true distances; only pairs whose
-    bounds reach between the two are measured again.
+    Order statistics of the lower and of the upper bounds enclose that of the true distances; only
+    pairs whose bounds reach between the two are measured again.
+
+    Args:
+        tiles: what was scanned.
+        scan: what that found for `bracket`.
+        rank: of the cutoff among the kept pairs of samples, from 1.
+        bracket: of the scan.
     """
     kept = scan.kept
-    samples = tiles.counts[kept["row"]] * tiles.counts[kept["column"]]
-    margins = tiles.find_margins(kept, *bracket)
+    samples = _count_samples(tiles, kept)
+    margins = tiles.find_margins(kept, bracket)
     nearest = _select_weighted(kept["distance"] - margins, samples, rank)
     farthest = _select_weighted(kept["distance"] + margins, samples, rank)
     below = kept["distance"] + margins < nearest
@@ -236,47 +325,60 @@ def _select_kept(tiles: DistanceTiles, scan: Scan, rank: int, bracket: tuple[flo
     distances[margins[unsure] > 0] = tiles.measure_pairs(kept["row"][again], kept["column"][again])
     cutoff = _select_weighted(distances, samples[unsure], rank - int(samples[below].sum()))
     below[unsure[distances < cutoff]] = True
-    total = scan.below.copy()
-    nearer = kept[below]
+    nearer = scan.below.copy()
+    pairs = kept[below]
     for end, other in (("row", "column"), ("column", "row")):
-        found = np.bincount(nearer[end], weights=tiles.counts[nearer[other]], minlength=len(total))
-        total += found.astype(np.int64)
-    return cutoff, total
+        found = np.bincount(pairs[end], weights=tiles.counts[pairs[other]], minlength=len(nearer))
+        nearer += found.astype(np.int64)
+    return _Cutoff(cutoff, nearer)
 
 
-def _narrow_bracket(
-    tiles: DistanceTiles, scan: Scan, rank: int, bracket: tuple[float, float], proven: tuple[float, float]
-) -> tuple[float, float]:
-    """A bracket at most half as wide, from an even selection of the pairs inside the old one."""
-    low, high = bracket
-    kept = scan.kept
-    samples = tiles.counts[kept["row"]] * tiles.counts[kept["column"]]
-    margin = tiles.find_largest_margin(low, high)
-    narrow_low, narrow_high = _bracket_quantile(kept["distance"], samples, rank / scan.n_kept, bracket)
-    narrow_low = max(narrow_low - margin, proven[0])
-    narrow_high = min(narrow_high + margin, proven[1])
-    if narrow_high - narrow_low > (high - low) / 2:
-        return low, low + (high - low) / 2
-    return narrow_low, narrow_high
+def _narrow_bracket(tiles: DistanceTiles, scan: Scan, rank: int, bracket: Bracket, proven: Bracket) -> Bracket:
+    """A bracket at most half as wide as the one of which too many pairs were found.
+
+    Args:
+        tiles: what was scanned.
+        scan: with an even selection of the pairs inside.
+        rank: of the cutoff among all pairs of samples inside, from 1.
+        bracket: of the scan.
+        proven: what surely holds the cutoff.
+    """
+    margin = tiles.find_largest_margin(bracket)
+    samples = _count_samples(tiles, scan.kept)
+    low, high = _bracket_quantile(scan.kept["distance"], samples, rank / scan.n_kept, bracket)
+    narrow = Bracket(max(low - margin, proven.low), min(high + margin, proven.high))
+    if narrow.width > bracket.width / 2:
+        return Bracket(bracket.low, bracket.low + bracket.width / 2)
+    return narrow
 
 
-def _bracket_quantile(
-    distances: np.ndarray, samples: np.ndarray, fraction: float, limits: tuple[float, float]
-) -> tuple[float, float]:
-    """The interval [low, high) that probably holds a quantile, from a weighted sample; else `limits`."""
+def _count_samples(tiles: DistanceTiles, kept: np.ndarray) -> np.ndarray:
+    """The pairs of samples that each pair of rows stands for, (m,) int64."""
+    return tiles.counts[kept["row"]] * tiles.counts[kept["column"]]
+
+
+def _bracket_quantile(distances: np.ndarray, samples: np.ndarray, fraction: float, limits: Bracket) -> Bracket:
+    """The interval that probably holds a quantile: some standard errors of its rank to either side.
+
+    Args:
+        distances: (m,) a sample of them.
+        samples: (m,) how many each stands for.
+        fraction: the quantile, from 0 to 1.
+        limits: which of them the interval has where the sample ends before it.
+    """
     order = np.argsort(distances)
     cumulative = np.cumsum(samples[order])
     total = cumulative[-1] if len(order) else 0
     spread = SIGMAS * np.sqrt(fraction * (1 - fraction) * np.square(samples, dtype=np.float64).sum())
     spread += samples.max(initial=1)
     first, last = np.searchsorted(cumulative, [fraction * total - spread, fraction * total + spread])
-    low = distances[order[first]] if fraction * total > spread else limits[0]
-    high = np.nextafter(distances[order[last]], np.inf) if last < len(order) else limits[1]
-    return float(low), float(high)
+    low = distances[order[first]] if fraction * total > spread else limits.low
+    high = np.nextafter(distances[order[last]], np.inf) if last < len(order) else limits.high
+    return Bracket(float(low), float(high))
 
 
 def _select_weighted(values: np.ndarray, samples: np.ndarray, rank: int) -> float:
-    """The `rank`-th smallest value, from 1, where every value stands for a number of samples."""
+    """The `rank`-th smallest, from 1, of values (m,) of which each stands for a number of samples, (m,)."""
     if samples.max() == 1:
         return float(np.partition(values, rank - 1)[rank - 1])
     order = np.argsort(values)

@@ -1,32 +1,65 @@
 """All pairs of a set of rows, tile by tile: which squared distances lie below, inside or above a bracket.
 
-Most tiles come from FAISS in float32 with a bound on their error, half of them by symmetry. Where the
-bracket is narrower than that bound, a tile is computed in float64 instead.
+The matrix of distances is cut into square tiles and never stored; by symmetry those on and above the
+diagonal are enough. Most tiles come from FAISS in float32, with a bound m on their error. What a
+computed distance then says of a pair:
+
+       surely below          perhaps inside           surely above
+    ──────────────────┬───────────────────────────┬─────────────────→ squared distance
+      counted     low - m    [low ...... high)    high + m    left out
+                             kept
+
+Where the bracket is narrower than m, a tile is computed in float64 instead, and m is 0.
 """
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 PAIRS_PER_CHUNK = 2**15
+"""Pairs that one thread measures at a time in float64."""
 
-_KEPT = np.dtype([("distance", np.float64), ("row", np.int32), ("column", np.int32)])
+KEPT = np.dtype([("distance", np.float64), ("row", np.int32), ("column", np.int32)])
+"""A pair of rows that may lie in a bracket: its squared distance as the tile gave it, and which rows."""
+
+
+class Bracket(NamedTuple):
+    """An interval of squared distances in scaled units.
+
+    Attributes:
+        low: the smallest that lies in it.
+        high: the smallest above it.
+    """
+
+    low: float
+    high: float
+
+    @property
+    def width(self) -> float:
+        """What errors of distances are compared with."""
+        return self.high - self.low
+
+    @property
+    def is_single_float(self) -> bool:
+        """Whether nothing but `low` lies in it."""
+        return bool(np.nextafter(self.low, np.inf) >= self.high)
 
 
 @dataclass(frozen=True)
 class Scan:
-    """What one pass over all pairs of different rows found for a bracket [low, high).
+    """What one pass over all pairs of different rows found for a bracket.
+
+    A pair of rows stands for as many pairs of samples as the product of their counts.
 
     Attributes:
-        below: (n,) int64, for each row the samples in other rows certainly nearer than `low`.
-        n_below: pairs of samples certainly nearer than `low`.
+        below: (n,) int64, for each row the samples in other rows surely nearer than `low`.
+        n_below: pairs of samples surely nearer than `low`.
         n_kept: pairs of samples that may lie in the bracket.
-        kept: the pairs of rows behind `n_kept`, or an even selection of them: `distance` as the
-            tile gave it, `row`, `column`.
+        kept: (m,) of `KEPT`, the pairs of rows behind `n_kept`, or an even selection of them.
         complete: whether `kept` holds all of them.
     """
 
@@ -35,6 +68,50 @@ class Scan:
     n_kept: int
     kept: np.ndarray
     complete: bool
+
+
+class _TileScan(NamedTuple):
+    """What one tile of r rows and c columns adds to a `Scan`.
+
+    Attributes:
+        below_rows: (r,) int64, for each row the samples in the columns surely nearer than `low`.
+        below_columns: (c,) int64, the same for each column.
+        n_kept: pairs of samples that may lie in the bracket.
+        kept: the pairs of rows behind them, of `KEPT`.
+    """
+
+    below_rows: np.ndarray
+    below_columns: np.ndarray
+    n_kept: int
+    kept: np.ndarray
+
+
+class _Selection:
+    """All pairs that were added, or every second, fourth, ... of them, so that at most `limit` are stored."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._stride = 1
+        self._parts: list[np.ndarray] = []
+        self._n_stored = 0
+
+    def add(self, kept: np.ndarray) -> None:
+        """Store pairs, (m,) of `KEPT`."""
+        self._parts.append(kept[:: self._stride].copy() if self._stride > 1 else kept)
+        self._n_stored += len(self._parts[-1])
+        while self._n_stored > self._limit:
+            self._stride *= 2
+            self._parts = [self.join()[::2].copy()]
+            self._n_stored = len(self._parts[0])
+
+    def join(self) -> np.ndarray:
+        """What is stored, of `KEPT`."""
+        return np.concatenate(self._parts)
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing was left out."""
+        return self._stride == 1
 
 
 class DistanceTiles:
@@ -48,7 +125,7 @@ class DistanceTiles:
             far outliers share few tiles and loosen the error bound of no others.
         counts: (n,) int64, samples in each row, in that order.
         unit: squared distances here times `unit` are squared distances of the given rows.
-        margins: (n_blocks, n_blocks) bound on |float32 - float64| in each tile.
+        margins: (n_blocks, n_blocks) m, the bound on |float32 - float64| in each tile, in scaled units.
     """
 
     LARGEST = 5.0
@@ -92,42 +169,51 @@ class DistanceTiles:
         self._check_margins()
 
     def measure_pairs(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        """Squared distances of given pairs of rows, in float64 by direct differences.
+        """Squared distances of given pairs of rows, (m,) float64 by direct differences, in scaled units.
 
         The dimensions are summed in their order, as SciPy's `cdist` does, so that equal distances
         stay equal whichever of the two computed them.
+
+        Args:
+            rows: (m,) positions in `order`.
+            columns: (m,) those of the rows they are paired with.
         """
         starts = range(0, len(rows), PAIRS_PER_CHUNK)
         chunks = [(rows[start : start + PAIRS_PER_CHUNK], columns[start : start + PAIRS_PER_CHUNK]) for start in starts]
         return np.concatenate([np.empty(0), *self._map(self._measure_chunk, chunks)])
 
-    def find_margins(self, kept: np.ndarray, low: float, high: float) -> np.ndarray:
-        """The error bound of every kept pair of `scan(low, high)`; 0 where the tile was float64."""
-        margins = self.margins[kept["row"] // self._block, kept["column"] // self._block]
-        return np.where(margins <= high - low, margins, 0.0)
+    def find_margins(self, kept: np.ndarray, bracket: Bracket) -> np.ndarray:
+        """The error bound of every pair that `scan` kept, (m,) float64; 0 where the tile was float64.
 
-    def find_largest_margin(self, low: float, high: float) -> float:
-        """The largest error bound of the tiles that `scan(low, high)` computes in float32, 0 without any."""
-        return float(self.margins[self.margins <= high - low].max(initial=0.0))
+        Args:
+            kept: (m,) of `KEPT`.
+            bracket: that of the scan.
+        """
+        return self._bound_tiles(bracket)[kept["row"] // self._block, kept["column"] // self._block]
 
-    def scan(self, low: float, high: float, max_kept: int) -> Scan:
-        """Compare every pair of rows with the bracket [low, high), keeping at most `max_kept` inside it."""
+    def find_largest_margin(self, bracket: Bracket) -> float:
+        """The largest error bound of the tiles that `scan` computes in float32, 0 without any."""
+        return float(self._bound_tiles(bracket).max())
+
+    def scan(self, bracket: Bracket, max_kept: int) -> Scan:
+        """Compare every pair of different rows with the bracket, keeping at most `max_kept` inside it."""
         n_blocks = len(self._blocks)
         tiles = [(self._blocks[i], self._blocks[j]) for i in range(n_blocks) for j in range(i, n_blocks)]
         below = np.zeros(len(self.counts), dtype=np.int64)
-        n_kept, n_stored, stride, parts = 0, 0, 1, []
-        found = self._map(partial(self._scan_tile, low, high), tiles)
-        for (rows, columns), (below_rows, below_columns, n_inside, kept) in zip(tiles, found, strict=True):
-            below[rows] += below_rows
-            below[columns] += below_columns
-            n_kept += n_inside
-            parts.append(kept[::stride].copy() if stride > 1 else kept)
-            n_stored += len(parts[-1])
-            while n_stored > max_kept:
-                stride *= 2
-                parts = [np.concatenate(parts)[::2].copy()]
-                n_stored = len(parts[0])
-        return Scan(below, int(self.counts @ below) // 2, n_kept, np.concatenate(parts), stride == 1)
+        n_kept, selection = 0, _Selection(max_kept)
+        found = self._map(partial(self._scan_tile, bracket), tiles)
+        for (rows, columns), tile in zip(tiles, found, strict=True):
+            below[rows] += tile.below_rows
+            below[columns] += tile.below_columns
+            n_kept += tile.n_kept
+            selection.add(tile.kept)
+        # Every pair was counted at both of its ends.
+        n_below = int(self.counts @ below) // 2
+        return Scan(below, n_below, n_kept, selection.join(), selection.complete)
+
+    def _bound_tiles(self, bracket: Bracket) -> np.ndarray:
+        """The error bound of every tile as `scan` computes it, (n_blocks, n_blocks); 0 where in float64."""
+        return np.where(self.margins <= bracket.width, self.margins, 0.0)
 
     def _check_margins(self) -> None:
         """Use float64 throughout where FAISS computes with less than float32, as TF32 would."""
@@ -137,10 +223,12 @@ class DistanceTiles:
         if (np.abs(approximate - measured) > self.margins[np.ix_(blocks, blocks)]).any():
             self.margins = np.full_like(self.margins, np.inf)
 
-    def _scan_tile(self, low: float, high: float, tile: tuple[slice, slice]) -> tuple:
+    def _scan_tile(self, bracket: Bracket, tile: tuple[slice, slice]) -> _TileScan:
+        """Compare the pairs of one tile with the bracket; on the diagonal those above it only."""
         rows, columns = tile
+        low, high = bracket
         margin = self.margins[rows.start // self._block, columns.start // self._block]
-        if margin <= high - low:
+        if margin <= bracket.width:
             distances = self._approximate_tile(rows, columns)
             low = np.nextafter(np.float32(low - margin), np.float32(-np.inf))
             high = np.nextafter(np.float32(high + margin), np.float32(np.inf))
@@ -154,15 +242,16 @@ class DistanceTiles:
         below_rows = np.einsum("ij,j->i", below, self._float_counts[columns])
         below_columns = np.einsum("ij,i->j", below, self._float_counts[rows])
         inside = np.flatnonzero((distances >= low) & (distances < high))
-        kept = np.empty(len(inside), dtype=_KEPT)
+        kept = np.empty(len(inside), dtype=KEPT)
         kept["distance"] = distances.ravel()[inside]
         kept["row"], kept["column"] = np.divmod(inside, distances.shape[1])
         kept["row"] += rows.start
         kept["column"] += columns.start
-        n_inside = int(self.counts[kept["row"]] @ self.counts[kept["column"]])
-        return below_rows.astype(np.int64), below_columns.astype(np.int64), n_inside, kept
+        n_kept = int(self.counts[kept["row"]] @ self.counts[kept["column"]])
+        return _TileScan(below_rows.astype(np.int64), below_columns.astype(np.int64), n_kept, kept)
 
     def _approximate_tile(self, rows: slice, columns: slice) -> np.ndarray:
+        """Squared distances of r rows and c columns by FAISS, (r, c) float32, within the tile's margin."""
         import faiss
 
         if self._gpu is None:
@@ -171,12 +260,14 @@ class DistanceTiles:
             return faiss.pairwise_distance_gpu(self._gpu, self._centred[rows], self._centred[columns])
 
     def _measure_tile(self, rows: slice, columns: slice) -> np.ndarray:
+        """The same in float64 by direct differences, (r, c), as `measure_pairs` rounds them."""
         left, right = (self._dimensions[:, part].T.astype(np.float64) for part in (rows, columns))
         distances = measure_squared_distances(left, right)
         distances /= self.unit
         return distances
 
     def _measure_chunk(self, pairs: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+        """`measure_pairs` of at most `PAIRS_PER_CHUNK` pairs: rows and columns, (m,) each, give (m,)."""
         rows, columns = pairs
         total = np.zeros(len(rows))
         difference = np.empty(len(rows))
@@ -223,6 +314,13 @@ def _bound_error(radius_sums: np.ndarray, n_dimensions: int) -> np.ndarray:
     2d + 2 roundings, whatever the order of summation, and all products add up to at most
     (r_i + r_j)^2. Storing centred rows as float32 moves the distance by at most 2 u (r_i + r_j)^2.
     The few further roundings, those of float64 included, fit in what is added.
+
+    Args:
+        radius_sums: r_i + r_j, of any shape, at most 2 in scaled units.
+        n_dimensions: d.
+
+    Returns:
+        m of that shape, in scaled units of squared distance.
     """
     rounding = 2.0**-24
     underflow = 1e-30

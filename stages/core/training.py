@@ -1,18 +1,17 @@
 """One pass of gradient descent (equations 4, 5, 8 and 9) and inference without it."""
 
 import math
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from stages.core.adam import Adam
 from stages.core.batches import Batch
-from stages.core.network import MultiTaskNetwork, name_module
-from stages.core.regularization import Regularization
+from stages.core.losses import RunningMean, Step, Term, compute_losses
+from stages.core.network import MultiTaskNetwork
 
 BATCHES_PER_CHECK = 25
 """After how many batches the losses are looked at."""
@@ -49,29 +48,119 @@ class PassLosses:
 
     Attributes:
         tasks: by task.
-        label_transfer: cross-entropy of each task's label transfer network on given labels, in nats.
-        regularization: mean over the batches of the weighted sum of the regularisers; None without.
+        terms: means of the terms beside them, by name.
     """
 
     tasks: dict[str, TaskLoss]
-    label_transfer: dict[str, float]
-    regularization: float | None
+    terms: dict[str, float | dict[str, float]]
 
 
-class _Mean:
-    """A mean that is summed up where the values are, so that a GPU need not wait."""
+def train_pass(
+    network: MultiTaskNetwork,
+    optimizer: Adam,
+    batches: Iterable[Batch],
+    device: torch.device,
+    terms: Sequence[Term] = (),
+) -> PassLosses:
+    """Train on every batch once; the loss is the sum over tasks of the mean cross-entropy.
+
+    On CUDA the forward pass runs in bfloat16 by automatic mixed precision.
+
+    Args:
+        network: on `device`.
+        optimizer: of its parameters.
+        batches: see `Batch`.
+        device: where the network is.
+        terms: what baselines add to the loss.
+
+    Raises:
+        DivergedError: a loss is not finite; the message names the samples of the batch.
+    """
+    network.train()
+    means: dict[str, _TaskMeans] = {}
+    check = _LossCheck()
+    for batch in batches:
+        _set_batch_norm(network, training=len(batch.images) > 1)
+        batch = batch.to(device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+            # Terms look at all tasks.
+            features, scores = network.extract(batch.images, None if terms else batch.targets)
+        losses = compute_losses(scores, batch.targets, batch.members)
+        step = Step(network, batch, features, scores)
+        loss = torch.stack([*losses.values(), *(term(step) for term in terms)]).sum()
+        optimizer.clear_gradients()
+        loss.backward()
+        optimizer.step()
+        for task, value in losses.items():
+            means.setdefault(task, _TaskMeans()).add(value, batch.targets[task])
+        check.add(batch.sample_ids, loss)
+    check.finish()
+    _check_parameters(network)
+    return PassLosses(
+        {task: mean.summarize() for task, mean in means.items()}, {term.name: term.mean for term in terms}
+    )
+
+
+class _TaskMeans:
+    """The running means behind a `TaskLoss`."""
 
     def __init__(self) -> None:
-        self._total: Tensor | float = 0.0
-        self._n = 0
+        self._cross_entropy, self._label_entropy = RunningMean(), RunningMean()
 
-    def add(self, value: Tensor, n: int = 1) -> None:
-        self._total = self._total + n * value.detach().double()
-        self._n += n
+    def add(self, cross_entropy: Tensor, labels: Tensor) -> None:
+        """Count a batch: its mean cross-entropy, a scalar, and its label vectors, (B_k, C^k)."""
+        self._cross_entropy.add(cross_entropy, len(labels))
+        self._label_entropy.add(torch.special.entr(labels.double()).sum(1).mean(), len(labels))
 
-    @property
-    def value(self) -> float:
-        return float(self._total) / self._n
+    def summarize(self) -> TaskLoss:
+        return TaskLoss(self._cross_entropy.n, self._cross_entropy.value, max(0.0, self._label_entropy.value))
+
+
+class _LossCheck:
+    """Looks at the losses once in a while: reading every one would make a GPU wait for the host."""
+
+    def __init__(self) -> None:
+        self._n_checked = 0
+        self._unchecked: list[tuple[np.ndarray, Tensor]] = []
+
+    def add(self, sample_ids: np.ndarray, loss: Tensor) -> None:
+        """Keep a batch's loss, a scalar, for the next look, and look if it is time."""
+        self._unchecked.append((sample_ids, loss.detach()))
+        if len(self._unchecked) == BATCHES_PER_CHECK:
+            self.finish()
+
+    def finish(self) -> None:
+        """Look at what is left.
+
+        Raises:
+            DivergedError: a loss is not finite.
+        """
+        values = torch.stack([loss for _, loss in self._unchecked]).tolist() if self._unchecked else []
+        for (sample_ids, _), value in zip(self._unchecked, values, strict=True):
+            if not math.isfinite(value):
+                raise DivergedError(
+                    f"the loss of batch {self._n_checked} is {value} (sample_id {', '.join(map(str, sample_ids))}); "
+                    "lower training.learning_rate or look at these samples; no checkpoint was written"
+                )
+            self._n_checked += 1
+        self._unchecked.clear()
+
+
+def _set_batch_norm(network: MultiTaskNetwork, *, training: bool) -> None:
+    """One sample has no variance: a last batch of one is normalised as in evaluation."""
+    for module in network.modules():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            module.train(training)
+
+
+def _check_parameters(network: MultiTaskNetwork) -> None:
+    """The last step is followed by no loss that would show what it did."""
+    for name, parameter in network.named_parameters():
+        if not torch.isfinite(parameter).all():
+            raise DivergedError(
+                f"the last step left {name} with values that are not finite; lower training.learning_rate; "
+                "no checkpoint was written"
+            )
 
 
 def choose_device(name: str) -> torch.device:
@@ -105,148 +194,6 @@ def name_training_precision(device: torch.device) -> str:
 def place_network(network: MultiTaskNetwork, device: torch.device) -> MultiTaskNetwork:
     """Move the network to the device, in channels-last memory order."""
     return network.to(device, memory_format=torch.channels_last)
-
-
-def compute_losses(scores: dict[str, Tensor], targets: dict[str, Tensor], members: dict[str, Tensor]) -> dict:
-    """Mean cross-entropy with vector targets by task.
-
-    Args:
-        scores: before the softmax, (B, C^k) by task.
-        targets: label vectors, (B_k, C^k) by task.
-        members: positions of those B_k samples in the batch; absent where it is all of them.
-    """
-    return {
-        task: functional.cross_entropy(
-            (scores[task][members[task]] if task in members else scores[task]).float(), labels
-        )
-        for task, labels in targets.items()
-    }
-
-
-def compute_transfer_losses(
-    transferred: dict[str, Tensor], targets: dict[str, Tensor], members: dict[str, Tensor], given: dict[str, Tensor]
-) -> dict[str, Tensor]:
-    """Mean cross-entropy of the label transfer networks on the samples whose labels are given.
-
-    Args:
-        transferred: scores of the label transfer networks, (B, C^k) by task.
-        targets: label vectors, (B_k, C^k) by task.
-        members: positions of those B_k samples in the batch; absent where it is all of them.
-        given: which of the label vectors are given labels, bool (B_k,) by task, on the host.
-    """
-    # Counted on the host: a GPU would have to be waited for.
-    own = {task: torch.nonzero(given[task]).flatten().to(targets[task].device) for task in targets}
-    places = {task: members[task][rows] if task in members else rows for task, rows in own.items()}
-    return compute_losses(transferred, {task: targets[task][rows] for task, rows in own.items() if len(rows)}, places)
-
-
-def train_pass(
-    network: MultiTaskNetwork,
-    optimizer: Adam,
-    batches: Iterable[Batch],
-    device: torch.device,
-    regularization: Regularization | None = None,
-) -> PassLosses:
-    """Train on every batch once; the loss is the sum over tasks of the mean cross-entropy.
-
-    Label transfer networks, where the network has them, learn from the given labels beside it.
-    On CUDA the forward pass runs in bfloat16 by automatic mixed precision.
-
-    Args:
-        network: on `device`.
-        optimizer: of its parameters.
-        batches: see `Batch`.
-        device: where the network is.
-        regularization: what is added to the loss; it looks at all tasks of all samples, labelled
-            or not.
-
-    Raises:
-        DivergedError: a loss is not finite; the message names the samples of the batch.
-    """
-    network.train()
-    specification = network.specification
-    regularized = regularization is not None and regularization.active
-    looks_at_all_tasks = regularized or specification.label_transfer
-    totals: dict[str, Tensor] = {}
-    transfer_losses: dict[str, _Mean] = {}
-    penalties = _Mean()
-    unchecked: list[tuple[int, np.ndarray, Tensor]] = []
-    for number, batch in enumerate(batches):
-        _set_batch_norm(network, training=len(batch.images) > 1)
-        images = batch.images.to(device, non_blocking=True)
-        targets = {task: labels.to(device, non_blocking=True) for task, labels in batch.targets.items()}
-        members = {task: rows.to(device, non_blocking=True) for task, rows in batch.members.items()}
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            features, scores = network.extract(images, None if looks_at_all_tasks else targets)
-        losses = compute_losses(scores, targets, members)
-        terms = list(losses.values())
-        if specification.label_transfer:
-            transferred = network.transfer_labels(features, scores)
-            for task, value in compute_transfer_losses(transferred, targets, members, batch.given).items():
-                terms.append(value)
-                transfer_losses.setdefault(task, _Mean()).add(value, int(batch.given[task].sum()))
-        if regularized:
-            predictions = {task: torch.softmax(values.float(), dim=1) for task, values in scores.items()}
-            classifiers = {task: network.classifiers[name_module(task)].weight for task in specification.tasks}
-            penalty = regularization.measure(features, predictions, classifiers)
-            terms.append(penalty)
-            penalties.add(penalty)
-        loss = torch.stack(terms).sum()
-        optimizer.clear_gradients()
-        loss.backward()
-        optimizer.step()
-        for task, value in losses.items():
-            labels = targets[task].double()
-            summary = torch.stack(
-                [
-                    value.detach().double(),
-                    torch.special.entr(labels).sum(1).mean(),
-                    torch.ones_like(labels[0, 0]),
-                ]
-            )
-            totals[task] = totals.get(task, 0) + len(labels) * summary
-        unchecked.append((number, batch.sample_ids, loss.detach()))
-        if len(unchecked) == BATCHES_PER_CHECK:
-            _check_losses(unchecked)
-            unchecked.clear()
-    _check_losses(unchecked)
-    _check_parameters(network)
-    sums = {task: values.tolist() for task, values in totals.items()}
-    return PassLosses(
-        {task: TaskLoss(round(n), loss / n, max(0.0, entropy / n)) for task, (loss, entropy, n) in sums.items()},
-        {task: mean.value for task, mean in transfer_losses.items()},
-        penalties.value if regularized else None,
-    )
-
-
-def _set_batch_norm(network: MultiTaskNetwork, *, training: bool) -> None:
-    """One sample has no variance: a last batch of one is normalised as in evaluation."""
-    for module in network.modules():
-        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
-            module.train(training)
-
-
-def _check_losses(unchecked: list[tuple[int, np.ndarray, Tensor]]) -> None:
-    """Looked at once in a while: reading every loss would make a GPU wait for the host."""
-    if not unchecked:
-        return
-    values = torch.stack([loss for *_, loss in unchecked]).cpu()
-    for (number, sample_ids, _), value in zip(unchecked, values.tolist(), strict=True):
-        if not math.isfinite(value):
-            raise DivergedError(
-                f"the loss of batch {number} is {value} (sample_id {', '.join(map(str, sample_ids))}); lower "
-                "training.learning_rate or look at these samples; no checkpoint was written"
-            )
-
-
-def _check_parameters(network: MultiTaskNetwork) -> None:
-    """The last step is followed by no loss that would show what it did."""
-    for name, parameter in network.named_parameters():
-        if not torch.isfinite(parameter).all():
-            raise DivergedError(
-                f"the last step left {name} with values that are not finite; lower training.learning_rate; "
-                "no checkpoint was written"
-            )
 
 
 def predict_batches(

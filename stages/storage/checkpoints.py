@@ -1,9 +1,8 @@
 """Checkpoints: weights and Adam's state as safetensors, and a card that people can read."""
 
-import argparse
 import json
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from textwrap import shorten
 
@@ -19,6 +18,21 @@ from stages.storage.datasets import PreparedSplit
 from stages.storage.files import digest_file, read_json, replace_when_complete, write_json
 from stages.storage.provenance import Provenance
 from stages.storage.tables import read_table
+
+
+@dataclass(frozen=True)
+class CheckpointPaths:
+    """The three files of a checkpoint.
+
+    Attributes:
+        network: weights, safetensors.
+        optimizer: Adam's state, safetensors.
+        card: what people read, and the digests of the other two, JSON.
+    """
+
+    network: str | Path
+    optimizer: str | Path
+    card: str | Path
 
 
 def save_network(path: str | Path, network: MultiTaskNetwork) -> None:
@@ -107,7 +121,7 @@ def load_optimizer(
 
 
 def save_checkpoint(
-    options: argparse.Namespace,
+    paths: CheckpointPaths,
     network: MultiTaskNetwork,
     optimizer: Adam,
     *,
@@ -117,12 +131,14 @@ def save_checkpoint(
     losses: PassLosses,
     labels: Mapping[str, str],
     n_samples: int,
+    seed: int,
+    threads: int,
     seconds: float,
 ) -> None:
-    """Write the three files of a checkpoint to the `--output-...` options of a training stage.
+    """Write the three files of a checkpoint, the card last.
 
     Args:
-        options: with `output_network`, `output_optimizer` and `output_card`.
+        paths: where to.
         network: what was trained.
         optimizer: its state.
         provenance: recorded in the card.
@@ -131,10 +147,12 @@ def save_checkpoint(
         losses: of the last pass.
         labels: by task where its labels came from: given, materialized or both.
         n_samples: in the pass.
+        seed: of the experiment.
+        threads: of the process; they decide the last bits.
         seconds: wall time, the one value of a checkpoint that differs from run to run.
     """
-    save_network(options.output_network, network)
-    save_optimizer(options.output_optimizer, optimizer)
+    save_network(paths.network, network)
+    save_optimizer(paths.optimizer, optimizer)
     card = {
         "epoch": epoch,
         "dataset": dataset,
@@ -149,15 +167,15 @@ def save_checkpoint(
             }
             for task, loss in losses.tasks.items()
         },
-        "label_transfer": losses.label_transfer,
-        "regularization": losses.regularization,
-        "seed": options.seed,
-        "threads": options.threads,
+        "label_transfer": losses.terms.get("label_transfer", {}),
+        "regularization": losses.terms.get("regularization"),
+        "seed": seed,
+        "threads": threads,
         "n_parameters": sum(parameter.numel() for parameter in network.parameters()),
         "seconds": seconds,
-        "files": {Path(path).name: digest_file(path) for path in (options.output_network, options.output_optimizer)},
+        "files": {Path(path).name: digest_file(path) for path in (paths.network, paths.optimizer)},
     }
-    write_json(options.output_card, CHECKPOINT, card, provenance)
+    write_json(paths.card, CHECKPOINT, card, provenance)
 
 
 def _write_safetensors(path: str | Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str] | None) -> None:

@@ -12,7 +12,7 @@ from scipy.spatial.distance import cdist
 
 from stages.core import density as density_module
 from stages.core.density import TileSettings, estimate_local_density
-from stages.core.distance_tiles import DistanceTiles, find_gpu
+from stages.core.distance_tiles import Bracket, DistanceTiles, find_gpu
 
 SMALL_TILES = TileSettings(small_group=1, block=7)
 
@@ -132,9 +132,10 @@ def test_both_float64_ways_round_alike(dim):
 def test_float32_tiles_stay_within_their_margins(kind, dim):
     rows = draw_features(kind, 200, dim, np.random.default_rng(0))
     tiles = DistanceTiles(rows, np.ones(len(rows), dtype=np.int64), block=50, map_threads=map)
-    kept = tiles.scan(-np.inf, np.inf, 10**6).kept
+    everything = Bracket(-np.inf, np.inf)
+    kept = tiles.scan(everything, 10**6).kept
     assert len(kept) == 200 * 199 // 2
-    margins = tiles.find_margins(kept, -np.inf, np.inf)
+    margins = tiles.find_margins(kept, everything)
     assert margins.max() < 1e-2
     error = np.abs(kept["distance"] - tiles.measure_pairs(kept["row"], kept["column"]))
     assert (error <= margins).all()
@@ -143,7 +144,7 @@ def test_float32_tiles_stay_within_their_margins(kind, dim):
 def test_scan_counts_weigh_duplicates():
     rows = np.array([[0.0], [1.0], [3.0]], dtype=np.float32)
     tiles = DistanceTiles(rows, np.array([2, 1, 5]), block=2, map_threads=map)
-    scan = tiles.scan(2 / tiles.unit, 5 / tiles.unit, 100)
+    scan = tiles.scan(Bracket(2 / tiles.unit, 5 / tiles.unit), 100)
     # Squared distances 1, 4 and 9 stand for 2, 5 and 10 pairs of samples.
     assert (scan.n_below, scan.n_kept, scan.complete) == (2, 5, True)
     below = np.empty(3, dtype=int)
@@ -158,12 +159,12 @@ class _ScanLog:
         self.scans = []
         scan = DistanceTiles.scan
 
-        def log_scan(tiles, low, high, max_kept):
-            result = scan(tiles, low, high, max_kept)
+        def log_scan(tiles, bracket, max_kept):
+            result = scan(tiles, bracket, max_kept)
             assert len(result.kept) <= max_kept
-            share_float64 = (tiles.margins > high - low).mean()
+            share_float64 = (tiles.margins > bracket.width).mean()
             complete = result.complete
-            self.scans.append(SimpleNamespace(low=low, high=high, complete=complete, share_float64=share_float64))
+            self.scans.append(SimpleNamespace(bracket=bracket, complete=complete, share_float64=share_float64))
             return result
 
         monkeypatch.setattr(DistanceTiles, "scan", log_scan)
@@ -181,16 +182,16 @@ def test_one_float32_pass_is_the_normal_case(scan_log):
 
 @pytest.mark.parametrize("wrong", [(0.0, 1e-3), (3.0, 4.0), (1e-3, 2e-3)])
 def test_bracket_beside_the_cutoff_is_widened(wrong, scan_log, monkeypatch):
-    monkeypatch.setattr(density_module, "_bracket_quantile", lambda *_: wrong)
+    monkeypatch.setattr(density_module, "_bracket_quantile", lambda *_: Bracket(*wrong))
     check_against_brute_force(draw_features("normal", 100, 16, np.random.default_rng(4)))
     assert len(scan_log.scans) > 1
-    assert (scan_log.scans[0].low, scan_log.scans[0].high) == wrong
+    assert scan_log.scans[0].bracket == wrong
 
 
 def test_too_many_kept_pairs_narrow_the_bracket(scan_log):
     tiles = TileSettings(small_group=1, block=16, max_kept=300, max_sampled=50)
     check_against_brute_force(draw_features("normal", 300, 4, np.random.default_rng(5)), tiles=tiles)
-    widths = [scan.high - scan.low for scan in scan_log.scans]
+    widths = [scan.bracket.width for scan in scan_log.scans]
     assert len(widths) > 1
     assert not scan_log.scans[0].complete
     assert scan_log.scans[-1].complete
@@ -204,7 +205,7 @@ def test_massive_ties_end_in_a_single_float(scan_log):
     last = scan_log.scans[-1]
     assert last.share_float64 == 1
     assert not last.complete
-    assert np.nextafter(last.low, np.inf) == last.high
+    assert last.bracket.is_single_float
 
 
 def test_outliers_cost_float64_only_in_their_own_tiles(scan_log):

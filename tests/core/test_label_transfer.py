@@ -4,6 +4,7 @@ import torch
 from stages.core.adam import Adam
 from stages.core.augmentation import Augmentation
 from stages.core.batches import EpochBatches, TrainingSet, one_hot
+from stages.core.losses import LabelTransferTerm
 from stages.core.network import MultiTaskNetwork, NetworkSpecification, add_label_transfer
 from stages.core.training import predict_batches, train_pass
 
@@ -37,8 +38,8 @@ def test_a_label_transfer_network_learns_a_planted_relation_between_two_tasks():
         batches = EpochBatches(
             [faces, heads], batch_size=16, augmentation=Augmentation(), order_seed=seed, augmentation_seed=seed
         )
-        losses = train_pass(network, optimizer, batches, CPU)
-    assert losses.label_transfer["pose"] < 0.1
+        losses = train_pass(network, optimizer, batches, CPU, [LabelTransferTerm()])
+    assert losses.terms["label_transfer"]["pose"] < 0.1
     unseen, truth = draw_faces(100, seed=1)
     (_, _, transferred), *_ = predict_batches(network, unseen, batch_size=100, device=CPU, transferred=True)
     assert (transferred["pose"].argmax(1) == POSE_OF[truth]).mean() > 0.97

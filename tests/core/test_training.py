@@ -5,6 +5,7 @@ import torch
 from stages.core.adam import Adam
 from stages.core.augmentation import Augmentation, augment_images
 from stages.core.batches import EpochBatches, TrainingSet, one_hot
+from stages.core.losses import RegularizationTerm
 from stages.core.network import MultiTaskNetwork, NetworkSpecification
 from stages.core.regularization import Regularization
 from stages.core.training import (
@@ -241,8 +242,9 @@ def test_a_regularised_network_that_diverges_is_named_by_its_loss():
     training_set = draw_set(40)
     network = build_network()
     batches = make_batches([training_set]).load(0, pin_memory=False)
+    terms = [RegularizationTerm(Regularization(joint_nuclear=0.1, laplacian=0.1))]
     with pytest.raises(DivergedError):
-        train_pass(network, Adam(network, 1e30), batches, CPU, Regularization(joint_nuclear=0.1, laplacian=0.1))
+        train_pass(network, Adam(network, 1e30), batches, CPU, terms)
 
 
 def test_batch_normalisation_takes_a_last_batch_of_one_sample():

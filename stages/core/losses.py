@@ -1,0 +1,141 @@
+"""What a step minimises: the cross-entropies of equations 4 and 5, and what baselines add to them.
+
+A baseline's addition is a term: it looks at a step, returns a scalar for the sum, and keeps the mean of
+what it returned over one pass.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from stages.core.batches import Batch
+from stages.core.network import MultiTaskNetwork, name_module
+from stages.core.regularization import Regularization
+
+
+@dataclass(frozen=True)
+class Step:
+    """What is known of a step before its gradients.
+
+    Attributes:
+        network: as it was when it saw the batch.
+        batch: on the network's device.
+        features: f of all tasks and samples, (B, d) by task.
+        scores: of all tasks and samples before the softmax, (B, C^k) by task.
+    """
+
+    network: MultiTaskNetwork
+    batch: Batch
+    features: dict[str, Tensor]
+    scores: dict[str, Tensor]
+
+
+class Term(Protocol):
+    """An addition to the loss, made anew for every pass.
+
+    Attributes:
+        name: its key in the checkpoint's card.
+    """
+
+    name: str
+
+    def __call__(self, step: Step) -> Tensor:
+        """Its part of the step's loss, a scalar."""
+
+    @property
+    def mean(self) -> float | dict[str, float]:
+        """Over the steps so far; by task where it has one value for each."""
+
+
+class RunningMean:
+    """A mean that is summed up where the values are, so that a GPU need not wait."""
+
+    def __init__(self) -> None:
+        self._total: Tensor | float = 0.0
+        self.n = 0
+
+    def add(self, value: Tensor, n: int = 1) -> None:
+        """Count a scalar `n` times."""
+        self._total = self._total + n * value.detach().double()
+        self.n += n
+
+    @property
+    def value(self) -> float:
+        """Of what was added so far, at least one value."""
+        return float(self._total) / self.n
+
+
+def compute_losses(
+    scores: dict[str, Tensor], targets: dict[str, Tensor], members: dict[str, Tensor]
+) -> dict[str, Tensor]:
+    """Mean cross-entropy with vector targets by task, scalars in nats (equations 4, 5, 8 and 9).
+
+    Args:
+        scores: before the softmax, (B, C^k) by task.
+        targets: label vectors, (B_k, C^k) by task.
+        members: positions of those B_k samples in the batch; absent where it is all of them.
+    """
+    return {
+        task: functional.cross_entropy(
+            (scores[task][members[task]] if task in members else scores[task]).float(), labels
+        )
+        for task, labels in targets.items()
+    }
+
+
+class RegularizationTerm:
+    """The penalties of SFSMR and SLRM; they look at all tasks of all samples, labelled or not.
+
+    Args:
+        regularization: which, and how much of each.
+    """
+
+    name = "regularization"
+
+    def __init__(self, regularization: Regularization) -> None:
+        self._regularization = regularization
+        self._mean = RunningMean()
+
+    @property
+    def mean(self) -> float:
+        """Over the batches."""
+        return self._mean.value
+
+    def __call__(self, step: Step) -> Tensor:
+        """The weighted sum of the penalties, a scalar."""
+        predictions = {task: torch.softmax(scores.float(), dim=1) for task, scores in step.scores.items()}
+        classifiers = {task: step.network.classifiers[name_module(task)].weight for task in predictions}
+        penalty = self._regularization.measure(step.features, predictions, classifiers)
+        self._mean.add(penalty)
+        return penalty
+
+
+class LabelTransferTerm:
+    """What LEL-LTN's label transfer networks learn from: their cross-entropy on given labels."""
+
+    name = "label_transfer"
+
+    def __init__(self) -> None:
+        self._means: dict[str, RunningMean] = {}
+
+    @property
+    def mean(self) -> dict[str, float]:
+        """Over the samples whose labels were given, in nats, by task."""
+        return {task: mean.value for task, mean in self._means.items()}
+
+    def __call__(self, step: Step) -> Tensor:
+        """The sum over tasks of the mean cross-entropy, a scalar; 0 in a batch without given labels."""
+        batch = step.batch
+        transferred = step.network.transfer_labels(step.features, step.scores)
+        # Counted on the host: a GPU would have to be waited for.
+        own = {task: torch.nonzero(batch.given[task]).flatten() for task in batch.targets}
+        own = {task: rows.to(batch.images.device) for task, rows in own.items() if len(rows)}
+        targets = {task: batch.targets[task][rows] for task, rows in own.items()}
+        members = {task: batch.members[task][rows] if task in batch.members else rows for task, rows in own.items()}
+        losses = compute_losses(transferred, targets, members)
+        for task, loss in losses.items():
+            self._means.setdefault(task, RunningMean()).add(loss, len(targets[task]))
+        return sum(losses.values(), torch.zeros((), device=batch.images.device))

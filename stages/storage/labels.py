@@ -1,0 +1,37 @@
+"""Label vectors that `materialize_labels` wrote, as the epoch that trains on them reads them."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from stages.core.contracts import LABELS
+from stages.storage.datasets import PreparedSplit
+from stages.storage.tables import read_table
+
+
+def read_labels(
+    entries: Sequence[tuple[str, str]], splits: Sequence[PreparedSplit], classes: Mapping[str, Sequence[str]]
+) -> dict[str, dict[str, np.ndarray]]:
+    """Materialized labels by dataset and task, float32 (n, C).
+
+    Args:
+        entries: task and path of every table; the table says which dataset it is for.
+        splits: the datasets of the epoch.
+        classes: of the network, by task.
+
+    Raises:
+        ValueError: a table is for other samples or for other classes.
+    """
+    by_name = {split.name: split for split in splits}
+    labels: dict[str, dict[str, np.ndarray]] = {name: {} for name in by_name}
+    for task, path in entries:
+        table = read_table(path, LABELS, ["sample_id", "training_label"])
+        split = by_name.get(table.metadata["dataset"])
+        if split is None or not np.array_equal(table["sample_id"], split.sample_ids):
+            tables = ", ".join(one.path_table for one in splits)
+            raise ValueError(f"{path}: its samples are not those of {tables}; delete it and run snakemake again")
+        if table.metadata["classes"] != list(classes.get(task, [])):
+            known = list(classes.get(task, []))
+            raise ValueError(f"{path}: has the classes {table.metadata['classes']}, the network's task {known}")
+        labels[split.name][task] = table["training_label"]
+    return labels
