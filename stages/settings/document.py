@@ -142,6 +142,7 @@ def _quote(value: Any) -> str:
 
 
 def _render(title: str, about: str, head: Iterable[str], rows: Iterable[Sequence[str]]) -> str:
+    # By hand, because tabulate pads, and one long description would make every line as long.
     lines = [" | ".join(head), " | ".join("---" for _ in head)]
     lines += [" | ".join([f"`{key}`", *others]) for key, *others in rows]
     return "\n".join([f"### {title}", "", about, "", *(f"| {line} |" for line in lines), ""])
