@@ -11,7 +11,7 @@ from stages.core.adam import Adam
 from stages.core.batches import EpochBatches, TrainingSet, one_hot
 from stages.core.images import FITS
 from stages.core.network import MultiTaskNetwork, NetworkSpecification
-from stages.core.pretrained import find_normalisation, is_file
+from stages.core.pretrained import load_pretrained
 from stages.core.seeds import derive_seed
 from stages.core.training import (
     PassLosses,
@@ -21,6 +21,7 @@ from stages.core.training import (
     prepare_torch,
     train_pass,
 )
+from stages.core.weight_names import find_normalisation, is_file
 from stages.options import (
     Stopwatch,
     add_split_options,
@@ -67,7 +68,8 @@ def main(argv: list[str] | None = None) -> None:
         fit=options.fit,
         separate=options.separate == "True",
     )
-    network = place_network(MultiTaskNetwork(specification, pretrained), device)
+    weights = load_pretrained(options.backbone, pretrained) if pretrained else None
+    network = place_network(MultiTaskNetwork(specification, weights), device)
     optimizer = Adam(network, options.learning_rate)
     training_sets = [
         TrainingSet(split.images, split.sample_ids, {split.task: one_hot(split.labels, len(split.classes))}, split.task)

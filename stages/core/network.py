@@ -112,13 +112,13 @@ class MultiTaskNetwork(nn.Module):
 
     Args:
         specification: sizes, tasks and normalisation.
-        pretrained: see `build_backbone`.
+        pretrained: state dict that the backbones start from, see `build_backbone`; None for random weights.
 
     Raises:
         ValueError: the specification does not fit together.
     """
 
-    def __init__(self, specification: NetworkSpecification, pretrained: str | None = None) -> None:
+    def __init__(self, specification: NetworkSpecification, pretrained: Mapping[str, Tensor] | None = None) -> None:
         super().__init__()
         n_channels = specification.image_shape[2]
         for name, values in (("mean", specification.mean), ("std", specification.std)):
