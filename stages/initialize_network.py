@@ -9,10 +9,10 @@ from pathlib import Path
 from stages.command import run_stage, show_progress, stage_parser
 from stages.core.adam import Adam
 from stages.core.batches import EpochBatches, TrainingSet, one_hot
-from stages.core.images import FITS
 from stages.core.network import MultiTaskNetwork, NetworkSpecification
 from stages.core.pretrained import load_pretrained
 from stages.core.seeds import derive_seed
+from stages.core.specification import FITS
 from stages.core.training import (
     PassLosses,
     choose_device,

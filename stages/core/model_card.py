@@ -17,8 +17,8 @@ from stages.core.comparison import (
     student_interval,
     summarize_seeds,
 )
-from stages.core.network import NetworkSpecification
 from stages.core.reports import format_percent, format_table
+from stages.core.specification import NetworkSpecification
 
 _ENVIRONMENT = Environment(
     loader=FileSystemLoader(Path(__file__).parent),
