@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 import safetensors.torch
 import torch
@@ -78,6 +81,19 @@ def test_parameters_are_counted(backbone):
     counted = count_network_parameters(describe_backbone(backbone, shape), 8, n_classes, separate=True)
     separate = build(image_shape=shape, backbone=backbone, separate=True)
     assert counted == sum(parameter.numel() for parameter in separate.parameters())
+
+
+def test_a_job_on_vgg_tiny_imports_no_torchvision_and_its_description_not_even_torch():
+    code = """
+import sys
+from stages.core.backbones import build_backbone, check_backbone, count_outputs, describe_backbone
+check_backbone("vgg_tiny", (16, 16, 3))
+assert describe_backbone("vgg_tiny", (16, 16, 3)) == (72080, 256)
+assert "torch" not in sys.modules
+assert count_outputs("vgg_tiny", build_backbone("vgg_tiny", (16, 16, 3)), (16, 16, 3)) == 256
+assert "torch" in sys.modules and "torchvision" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.parametrize(
