@@ -23,6 +23,7 @@ import numpy as np
 
 from stages.core.audit import audit_weights
 from stages.core.contracts import LABELS, WEIGHTS
+from stages.core.reports import DASH, format_table
 from stages.storage.datasets import read_audit_labels
 from stages.storage.tables import Table, read_metadata, read_table
 
@@ -76,10 +77,11 @@ def main() -> None:
             continue
         weights, labels = read_table(path, WEIGHTS), read_table(path.with_name("labels.parquet"), LABELS)
         collected[task, method].append(describe_labels(weights, labels, truth))
-    print("| task | method | " + " | ".join(COLUMNS) + " |\n| --- | --- |" + " ---: |" * len(COLUMNS))
-    for (task, method), rows in sorted(collected.items()):
-        means = [np.mean([row[name] for row in rows if name in row] or [np.nan]) for name in COLUMNS]
-        print(f"| {task} | {method} | " + " | ".join("–" if np.isnan(v) else f"{v:.3f}" for v in means) + " |")
+    rows = []
+    for (task, method), figures in sorted(collected.items()):
+        means = [np.mean([one[name] for one in figures if name in one] or [np.nan]) for name in COLUMNS]
+        rows.append([task, method, *(DASH if np.isnan(mean) else f"{mean:.3f}" for mean in means)])
+    print(format_table(["task", "method", *COLUMNS], rows), end="")
 
 
 if __name__ == "__main__":

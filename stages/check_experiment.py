@@ -12,8 +12,9 @@ from pathlib import Path
 from stages.command import run_stage, stage_parser
 from stages.core.backbones import build_backbone, check_backbone, count_network_parameters, describe_backbone
 from stages.core.disk import estimate_disk, format_bytes
-from stages.core.pretrained import fetch_pretrained, find_normalisation, is_file
+from stages.core.pretrained import fetch_pretrained, load_pretrained
 from stages.core.suggestions import suggest
+from stages.core.weight_names import find_normalisation, is_file
 from stages.sources.base import SPLITS, Tolerance
 from stages.sources.registry import read_source
 
@@ -33,18 +34,19 @@ def main(argv: list[str] | None = None) -> None:
     note_warmups(options.methods, settings["training"]["epochs"])
     images, network = settings["images"], settings["network"]
     image_shape = (images["height"], images["width"], images["channels"])
-    check_backbone(network["backbone"], image_shape, network["pretrained"])
-    find_normalisation(network["backbone"], network["pretrained"], images["channels"], images["mean"], images["std"])
+    backbone, pretrained = network["backbone"], network["pretrained"]
+    check_backbone(backbone, image_shape, pretrained=bool(pretrained))
+    find_normalisation(backbone, pretrained, images["channels"], images["mean"], images["std"])
     started = any(options.results.glob("seed-*/initial*/network.safetensors"))
-    if is_file(network["pretrained"]):
-        build_backbone(network["backbone"], image_shape, network["pretrained"])
-    elif network["pretrained"] and not started:
+    if is_file(pretrained):
+        build_backbone(backbone, image_shape, load_pretrained(backbone, pretrained))
+    elif pretrained and not started:
         # Here, because the machines that train may have no network; torch keeps the file.
-        fetch_pretrained(network["backbone"], network["pretrained"])
+        fetch_pretrained(backbone, pretrained)
     n_classes = {name: len(names) for name, names in classes.items()}
-    backbone = describe_backbone(network["backbone"], image_shape)
+    sizes = describe_backbone(backbone, image_shape)
     n_parameters, n_separate_parameters = (
-        count_network_parameters(backbone, network["head_features"], n_classes, separate=separate)
+        count_network_parameters(sizes, network["head_features"], n_classes, separate=separate)
         for separate in (False, True)
     )
     parts = estimate_disk(

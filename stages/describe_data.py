@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from stages.command import run_stage, show_progress, stage_parser
-from stages.core.proposals import fill_template, make_line, propose_settings, render_dataset
+from stages.core.config_text import fill_template, make_line, render_dataset
+from stages.core.proposals import propose_settings
 from stages.core.suggestions import list_names
 from stages.settings.section import EXPERIMENT_NAME
 from stages.sources.base import Tolerance

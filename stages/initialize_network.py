@@ -8,11 +8,12 @@ from pathlib import Path
 
 from stages.command import run_stage, stage_parser
 from stages.core.adam import Adam
-from stages.core.images import FITS
 from stages.core.network import MultiTaskNetwork, NetworkSpecification
-from stages.core.pretrained import find_normalisation, is_file
+from stages.core.pretrained import load_pretrained
 from stages.core.seeds import derive_seed
+from stages.core.specification import FITS
 from stages.core.training import PassLosses, choose_device, place_network, prepare_torch
+from stages.core.weight_names import find_normalisation, is_file
 from stages.options import Stopwatch, add_split_options, confirm_splits, open_splits
 from stages.storage.checkpoints import save_checkpoint
 from stages.storage.files import digest_file
@@ -51,7 +52,8 @@ def main(argv: list[str] | None = None) -> None:
         fit=options.fit,
         separate=options.separate == "True",
     )
-    network = place_network(MultiTaskNetwork(specification, pretrained), device)
+    weights = load_pretrained(options.backbone, pretrained) if pretrained else None
+    network = place_network(MultiTaskNetwork(specification, weights), device)
     optimizer = Adam(network, options.learning_rate)
     kind = "separate" if specification.separate else "joint"
     groups = [[split] for split in splits] if specification.separate else [splits]

@@ -10,7 +10,7 @@ from PIL import Image
 
 from stages.command import run_stage, show_progress, stage_parser
 from stages.core.contracts import MANIFEST
-from stages.core.images import FITS
+from stages.core.specification import FITS
 from stages.sources.base import SPLITS, Sample, Tolerance, digest_samples, list_columns
 from stages.sources.decoding import Decoder, decode_in_order
 from stages.sources.label_files import decisive_settings

@@ -8,7 +8,7 @@ from stages.command import run_stage, stage_parser
 from stages.core.comparison import arrange_run
 from stages.core.contracts import CHECKPOINT, EXPORT, MANIFEST, METRICS, MODEL_CARD
 from stages.core.model_card import CardData, format_model_card
-from stages.core.pretrained import describe_licence
+from stages.core.weight_names import describe_licence
 from stages.sources.registry import describe_source, is_cropped
 from stages.storage.checkpoints import load_network
 from stages.storage.files import digest_file, read_json

@@ -9,7 +9,8 @@ import yaml
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+CONFIGURATION = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT = CONFIGURATION["project"]
 CONDA_NAMES = {"torch": "pytorch"}
 
 
@@ -67,3 +68,12 @@ def test_the_two_builds_of_faiss_are_never_installed_together():
     assert not any("faiss" in line for line in PROJECT["dependencies"])
     for name in ("requirements.txt", "requirements-dev.txt"):
         assert "faiss-gpu" not in read_pins(name)
+
+
+def test_templates_are_shipped():
+    shipped = CONFIGURATION["tool"]["setuptools"]["package-data"]
+    templates = list((ROOT / "stages").rglob("*.jinja"))
+    assert templates
+    for path in templates:
+        package = ".".join(path.parent.relative_to(ROOT).parts)
+        assert any(path.match(pattern) for pattern in shipped[package]), path

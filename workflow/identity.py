@@ -32,6 +32,8 @@ LIBRARIES = {
 """The libraries that decide results: the distributions that may bring each, by the name of its import."""
 MESSAGE_MODULES = {"stages.core.suggestions"}
 MESSAGE_CALLS = {"print", "warning", "info", "error"}
+SCOPES = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp, ast.Lambda)
+"""What names its own variables."""
 MESSAGE_OPTIONS = {"help", "metavar", "description"}
 
 
@@ -215,8 +217,9 @@ def _find_bound(statement: ast.stmt) -> Iterator[str]:
     if isinstance(statement, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
         yield statement.name
         return
+    inner = {id(inside) for node in ast.walk(statement) if isinstance(node, SCOPES) for inside in ast.walk(node)}
     for node in ast.walk(statement):
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and id(node) not in inner:
             yield node.id
 
 

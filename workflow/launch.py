@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from stages.core.pretrained import is_file
+from stages.core.weight_names import is_file
 from stages.settings.checks import load_experiment
 from stages.settings.errors import SettingsError
 from stages.storage.files import replace_when_complete

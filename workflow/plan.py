@@ -248,12 +248,19 @@ class Plan:
         def give(path: str, rule: str, target: str = "all") -> tuple[str, Artifact]:
             return path, Artifact(path, rule, target)
 
+        audited = {
+            dataset
+            for method, _ in self.own_runs
+            for epoch in range(1, self.last_epoch + 1)
+            for task, dataset in self.augmentations(method, epoch)
+            if task in self.audited_tasks(dataset)
+        }
         for dataset in self.datasets:
             folder = self.locate("data", dataset=dataset)
             for split in SPLITS:
                 yield give(f"{folder}/{split}.parquet", "prepare_images")
                 yield give(f"{folder}/{split}.npy", "prepare_images")
-                if self.audited_tasks(dataset):
+                if dataset in audited:
                     yield give(f"{folder}/audit/{split}.parquet", "prepare_audit")
         # Those of the experiment itself last: what it shares with the comparison belongs to it.
         for (method, seed), target in sorted(runs.items(), key=lambda run: run[1] == "all"):

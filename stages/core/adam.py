@@ -1,8 +1,8 @@
 """Adam with its state in plain, named tensors.
 
-`torch.optim.Adam` as a class imports the machinery of torch.compile at its first use, which costs
-every training process, and so every epoch, about two seconds. The arithmetic here is torch's own
-fused kernel; only the bookkeeping of the moments is ours.
+`torch.optim.Adam` as a class imports the machinery of torch.compile at its first use, in torch 2.15
+still, which costs every training process, and so every epoch, about two seconds. The arithmetic here
+is torch's own fused kernel; only the bookkeeping of the moments is ours.
 """
 
 import torch

@@ -3,7 +3,8 @@
 import numpy as np
 from PIL import Image, ImageOps
 
-FITS = ("stretch", "crop", "pad")
+from stages.core.specification import FITS
+
 MODES = {1: "L", 3: "RGB"}
 
 

@@ -1,10 +1,12 @@
 """A model card: what a network is for, what it learned from, and how good it is (Mitchell et al., 2019)."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from stages.core.comparison import (
     INTERVAL_PERCENT,
@@ -15,64 +17,21 @@ from stages.core.comparison import (
     student_interval,
     summarize_seeds,
 )
-from stages.core.network import NetworkSpecification
 from stages.core.reports import format_percent, format_table
+from stages.core.specification import NetworkSpecification
 
-_CARD = """\
-# Model card: {title}, seed {seed}
-
-{what} for {n_tasks} tasks, {tasks}, trained with {method} on datasets that were each labelled for one of them.
-
-## Use
-
-{task_lines}
-
-* `network.safetensors`: {n_parameters:,} parameters, backbone {backbone}. `python -m stages.predict --network
-  network.safetensors --images DIR --output predictions.parquet` needs nothing else: classes, image size and
-  normalisation are in the file. {network_digest}
-* `network.onnx`: input `images`, float32 (batch, {channels}, {height}, {width}), pixel values from 0 to 255{colour};
-  normalisation is inside. Outputs `probabilities_<task>` (batch, classes in the order above) and `features_<task>`
-  (batch, {head_features}). Largest difference from PyTorch on {n_checked} images: {difference:.1g}.
-  {model_digest}
-{cropped}* Images of another shape: {fit}. Pixel values in [0, 1] are normalised by
-  mean {mean} and standard deviation {std}.
-
-**Intended use**: images like those that it was trained on, for these tasks and classes. It gives a class and a
-probability for every image, also for one that shows nothing of the kind.
-
-**Limits**: every task was labelled, and is measured below, on its own dataset only. How good it is at a task on
-images like those of the *other* datasets, the tables do not say: label some and run `python -m stages.evaluate`.
-Probabilities are not calibrated. Whether the classes and the data are fair to those pictured was not looked at;
-decisions about people need more than this.
-
-## Data
-
-{data_table}
-The digests are those of the prepared images (`sha256sum data/<dataset>/<split>.npy`). Training images by class:
-
-{class_lines}
-
-## Results
-
-{choice} Accuracy and macro-F1 in percent{other_seeds}:
-
-{results_table}
-## Licences
-
-* This project: MIT.
-{licences}
-
-## How it was made
-
-Seed {seed}; {versions}; on {device}, {threads} threads. Method, a row of `workflow/methods.yaml`, and settings:
-
-```yaml
-{settings}```
-"""
-_FITS = {
-    "stretch": "stretched to {}x{} pixels, whatever their aspect ratio",
-    "crop": "the largest centred box of the aspect ratio is scaled to {}x{} pixels",
-    "pad": "scaled into {}x{} pixels between black bars",
+_ENVIRONMENT = Environment(
+    loader=FileSystemLoader(Path(__file__).parent),
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+)
+_ENVIRONMENT.filters |= {
+    # Markdown leaves code as it is.
+    "quote": lambda name: f"`{' '.join(name.split())}`",
+    "number": "{:g}".format,
+    "hex": lambda digest: digest.removeprefix("sha256:"),
 }
 
 
@@ -137,48 +96,28 @@ def format_model_card(
         pretrained_licence: what is to be said of the pretrained weights; None without such.
     """
     height, width, channels = specification.image_shape
-    tasks = specification.tasks
-    dataset_of = {split.task: split.dataset for split in data}
-    digest = "SHA-256 `{}`.".format
-    return _CARD.format(
+    return _ENVIRONMENT.get_template("model_card.md.jinja").render(
         title=title,
-        n_tasks=len(tasks),
-        tasks=" and ".join([", ".join(tasks[:-1]), tasks[-1]]),
-        method=method["paper_name"],
-        what=f"{len(tasks)} networks in one file" if specification.separate else "One network",
-        task_lines="\n".join(
-            f"* {task}, labelled in {dataset_of[task]}: {', '.join(_quote(specification.classes[task]))}"
-            for task in tasks
-        ),
-        cropped=_describe_crops(data),
-        n_parameters=n_parameters,
-        backbone=specification.backbone,
-        network_digest=digest(network_digest.removeprefix("sha256:")),
-        model_digest=digest(next(iter(export["files"].values())).removeprefix("sha256:")),
-        channels=channels,
+        seed=seed,
+        method=method,
+        network=specification,
+        tasks=specification.tasks,
         height=height,
         width=width,
-        colour=" in the order red, green, blue" if channels == 3 else " of grey",
-        head_features=specification.head_features,
-        n_checked=export["n_images"],
-        difference=max(export["maximum_difference"].values()),
-        mean=_list_numbers(specification.mean),
-        std=_list_numbers(specification.std),
-        fit=_FITS[specification.fit].format(height, width),
+        channels=channels,
+        n_parameters=n_parameters,
+        network_digest=network_digest,
+        export=export,
+        data=data,
+        dataset_of={split.task: split.dataset for split in data},
+        source_of={split.dataset: split.source for split in data},
+        cropped=list(dict.fromkeys(split.dataset for split in data if split.cropped)),
         data_table=_format_data(data),
-        class_lines="\n".join(
-            f"* {split.dataset} ({split.task}): {_list_counts(split.class_counts)}"
-            for split in data
-            if split.split == "train"
-        ),
         choice=_describe_choice(next(run for run in runs if run.seed == seed), selected_epochs[seed], select),
-        other_seeds=", of every seed at the epoch that was chosen in the same way" if len(runs) > 1 else "",
+        n_runs=len(runs),
         results_table=_format_results(runs, selected_epochs),
-        licences=_list_licences(data, pretrained_licence),
-        seed=seed,
-        versions=", ".join(f"{name} {version}" for name, version in checkpoint["versions"].items()),
-        device=checkpoint["device"],
-        threads=checkpoint["threads"],
+        pretrained_licence=pretrained_licence,
+        checkpoint=checkpoint,
         settings=yaml.safe_dump(
             {"method": dict(method), "settings": dict(settings)}, sort_keys=False, allow_unicode=True
         ),
@@ -197,29 +136,6 @@ def _format_data(data: Sequence[CardData]) -> str:
         for split in data
     ]
     return format_table(["dataset", "split", "images", "unusable files", "SHA-256"], rows)
-
-
-def _quote(names: Iterable[str]) -> list[str]:
-    """Class names as code, which Markdown leaves as they are."""
-    return [f"`{' '.join(name.split())}`" for name in names]
-
-
-def _describe_crops(data: Sequence[CardData]) -> str:
-    cropped = list(dict.fromkeys(split.dataset for split in data if split.cropped))
-    if not cropped:
-        return ""
-    return (
-        f"* The images of {' and '.join(cropped)} were cut out of larger ones by their publisher's boxes.\n"
-        "  Cut out what is to be predicted in the same way.\n"
-    )
-
-
-def _list_counts(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} {count}" for name, count in zip(_quote(counts), counts.values(), strict=True))
-
-
-def _list_numbers(values: Sequence[float]) -> str:
-    return ", ".join(f"{value:g}" for value in values)
 
 
 def _format_results(runs: Sequence[Run], selected_epochs: Mapping[int, int]) -> str:
@@ -259,10 +175,3 @@ def _describe_choice(run: Run, epoch: int, select: str) -> str:
     beaten = find_best_epoch(validation_accuracy[::-1]) != 0
     better = f"; on validation, on average over the tasks, epoch {best} did better" if beaten else ""
     return f"The network is that of {whose}, the last{better}."
-
-
-def _list_licences(data: Sequence[CardData], pretrained_licence: str | None) -> str:
-    lines = [f"* Pretrained weights: {pretrained_licence}"] if pretrained_licence else []
-    sources = {split.dataset: split.source for split in data}
-    lines += [f"* Data of {dataset}: {source}" for dataset, source in sources.items()]
-    return "\n".join(lines)

@@ -4,107 +4,17 @@ Section 5.2: the convolutional layers of VGG are shared, fully connected layers 
 and a cross-stitch layer (Misra et al., 2016) sits between the heads.
 """
 
-import reprlib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import replace
 from functools import partial
 from itertools import chain
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from stages.core.backbones import build_backbone, count_outputs
-from stages.core.images import FITS
 from stages.core.label_transfer import LabelTransfer
-
-
-def _is_count(value: Any) -> bool:
-    return type(value) is int and 0 < value < 2**31
-
-
-def _is_number(value: Any) -> bool:
-    # So that float32 holds it and its inverse.
-    return type(value) in (int, float) and abs(value) < 1e30
-
-
-def _are_classes(value: Any) -> bool:
-    return (
-        isinstance(value, dict)
-        and len(value) > 0
-        and not any("." in task for task in value)
-        and all(isinstance(names, list) and len(names) > 0 for names in value.values())
-        and all(isinstance(name, str) for names in value.values() for name in names)
-        and all(len(set(names)) == len(names) for names in value.values())
-    )
-
-
-_RULES = {
-    "backbone": lambda value: isinstance(value, str) and value.isprintable(),
-    "image_shape": lambda value: isinstance(value, list) and len(value) == 3 and all(map(_is_count, value)),
-    "head_features": _is_count,
-    "classes": _are_classes,
-    "cross_stitch_identity": _is_number,
-    "mean": lambda value: isinstance(value, list) and all(map(_is_number, value)),
-    "std": lambda value: isinstance(value, list) and all(_is_number(one) and one > 1e-30 for one in value),
-    "fit": lambda value: value in FITS,
-    "separate": lambda value: isinstance(value, bool),
-    "label_transfer": lambda value: isinstance(value, bool),
-}
-"""What each value of a specification may be, as JSON has it."""
-
-
-@dataclass(frozen=True)
-class NetworkSpecification:
-    """Everything needed to build the network and to feed it.
-
-    Attributes:
-        backbone: name of the shared convolutional layers.
-        image_shape: height and width in pixels, and channels.
-        head_features: d, length of the vector f that enters each classifier.
-        classes: class names in index order, by task.
-        cross_stitch_identity: initial weight of a head's own layer in the cross-stitch unit.
-        mean: subtracted from pixel values in [0, 1], one number per channel.
-        std: by which the difference is divided, one number per channel.
-        fit: how images of another shape are fitted, see `convert_image`.
-        separate: whether every task has convolutional layers of its own and no cross-stitch unit
-            joins the heads: K single-task networks in one file.
-        label_transfer: whether every task has a label transfer network.
-    """
-
-    backbone: str
-    image_shape: tuple[int, int, int]
-    head_features: int
-    classes: Mapping[str, Sequence[str]]
-    cross_stitch_identity: float
-    mean: Sequence[float]
-    std: Sequence[float]
-    fit: str = "stretch"
-    separate: bool = False
-    label_transfer: bool = False
-
-    @classmethod
-    def parse(cls, content: Any) -> "NetworkSpecification":
-        """The specification that a network's file names, where it may be anything that JSON can say.
-
-        Raises:
-            ValueError: a value is missing, unknown, or none that a network can have.
-        """
-        content = content if isinstance(content, dict) else {}
-        known = {field.name: field.default for field in fields(cls)}
-        if unknown := sorted(content.keys() - known):
-            raise ValueError(f"it has the unknown key {reprlib.repr(unknown[0])}")
-        if missing := [name for name, default in known.items() if name not in content and default is MISSING]:
-            raise ValueError(f"it lacks the key '{missing[0]}'")
-        for name, value in content.items():
-            if not _RULES[name](value):
-                raise ValueError(f"its {name} cannot be {reprlib.repr(value)}")
-        return cls(**{**content, "image_shape": tuple(content["image_shape"])})
-
-    @property
-    def tasks(self) -> list[str]:
-        """The tasks in the order of their heads."""
-        return list(self.classes)
+from stages.core.specification import NetworkSpecification
 
 
 class MultiTaskNetwork(nn.Module):
@@ -112,13 +22,13 @@ class MultiTaskNetwork(nn.Module):
 
     Args:
         specification: sizes, tasks and normalisation.
-        pretrained: see `build_backbone`.
+        pretrained: state dict that the backbones start from, see `build_backbone`; None for random weights.
 
     Raises:
         ValueError: the specification does not fit together.
     """
 
-    def __init__(self, specification: NetworkSpecification, pretrained: str | None = None) -> None:
+    def __init__(self, specification: NetworkSpecification, pretrained: Mapping[str, Tensor] | None = None) -> None:
         super().__init__()
         n_channels = specification.image_shape[2]
         for name, values in (("mean", specification.mean), ("std", specification.std)):

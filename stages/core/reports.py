@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from tabulate import tabulate
 
 from stages.core.comparison import AGGREGATES, INTERVAL_PERCENT
 
@@ -66,11 +67,9 @@ def embolden_best(cells: Sequence[str], values: Sequence[float]) -> list[str]:
 
 def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table, the first column flush left and the others flush right, padded to be read as it is."""
-    cells = [[cell.replace("|", r"\|") for cell in row] for row in (header, *rows)]
-    widths = [max(2, *map(len, column)) for column in zip(*cells, strict=True)]
-    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-    lines = [[row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])] for row in cells]
-    return "".join(f"| {' | '.join(line)} |\n" for line in (lines[0], rule, *lines[1:]))
+    head, *body = ([cell.replace("|", r"\|") for cell in row] for row in (header, *rows))
+    aligned = {"colglobalalign": "right", "colalign": ["left"]}
+    return tabulate(body, head, tablefmt="pipe", disable_numparse=True, **aligned) + "\n"
 
 
 def describe_comparison(

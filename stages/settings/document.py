@@ -160,6 +160,7 @@ def _render(title: str, about: str, head: Iterable[str], rows: Iterable[Sequence
 
 
 def _render_table(head: Iterable[str], rows: Iterable[Sequence[str]]) -> str:
+    # By hand, because tabulate pads, and one long description would make every line as long.
     lines = [" | ".join(head), " | ".join("---" for _ in head)]
     lines += [" | ".join([f"`{key}`", *others]) for key, *others in rows]
     return "".join(f"| {line} |\n" for line in lines)

@@ -157,6 +157,7 @@ READER = Reader(
     settings=Aflw,
     publisher=Publisher("AFLW", "https://www.tugraz.at/institute/icg/research/team-bischof/lrs/downloads/aflw/"),
     label_files=lambda settings: [("aflw.sqlite",)],
+    place_images=lambda settings: f"{settings['path']}/{settings.get('images', '')}",
     cropped=lambda settings: True,
     recognize=known_by("pose", "aflw.sqlite"),
 )

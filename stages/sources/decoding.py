@@ -87,6 +87,7 @@ def decode_in_order(decoder: Decoder, samples: Sequence[Sample], n_workers: int)
         for chunk in chunks:
             yield from decoder.decode(chunk)
         return
+    # Not joblib's ordered generator: it decodes on, into memory, however slowly its results are taken.
     # Spawned, because a fork of a process with threads can hang.
     context = multiprocessing.get_context("spawn")
     # An interrupt is for the process that reads; it takes the others down.

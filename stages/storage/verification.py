@@ -6,6 +6,7 @@ import shlex
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -162,7 +163,7 @@ def _examine_sealed(results: Path, path: str, findings: Findings) -> dict[str, d
         findings.damaged[path] = f"is that of another place ({content['path']})"
         return {}
     for name, version in content["versions"].items():
-        if list_versions().get(name) != version:
+        if not _is_installed(name, version):
             findings.versions[f"{name} {version}" if not version.startswith(name) else version] += 1
     folder = os.path.dirname(path)
     files = dict(content.get("files", {}))
@@ -172,6 +173,11 @@ def _examine_sealed(results: Path, path: str, findings: Findings) -> dict[str, d
         "inputs": {os.path.normpath(f"{folder}/{name}"): digest for name, digest in content["inputs"].items()},
         "files": {os.path.normpath(f"{folder}/{name}"): digest for name, digest in files.items()},
     }
+
+
+@cache
+def _is_installed(name: str, version: str) -> bool:
+    return list_versions((name,)).get(name) == version
 
 
 def _read_whole(path: Path) -> dict[str, Any]:

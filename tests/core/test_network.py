@@ -1,9 +1,14 @@
+import subprocess
+import sys
+
 import pytest
+import safetensors.torch
 import torch
 
-from stages.core.backbones import VGG_BACKBONES, build_backbone, count_network_parameters, describe_backbone
+from stages.core.backbones import build_backbone, count_network_parameters, describe_backbone
 from stages.core.network import MultiTaskNetwork, NetworkSpecification, restore_network
-from stages.core.pretrained import find_normalisation, load_pretrained
+from stages.core.pretrained import load_pretrained
+from stages.core.weight_names import find_normalisation
 
 CLASSES = {"expression": ["happy", "sad", "angry"], "pose": ["left", "right"], "age": ["young", "old"]}
 
@@ -78,12 +83,17 @@ def test_parameters_are_counted(backbone):
     assert counted == sum(parameter.numel() for parameter in separate.parameters())
 
 
-@pytest.mark.parametrize("backbone", [name for name in VGG_BACKBONES if name != "vgg_tiny"])
-def test_torchvisions_layers_are_those_described(backbone):
-    n_parameters, n_values = describe_backbone(backbone, (32, 32, 3))
-    layers = build_backbone(backbone, (32, 32, 3))
-    assert sum(parameter.numel() for parameter in layers.parameters()) == n_parameters
-    assert layers.eval()(torch.zeros(1, 3, 32, 32)).flatten(1).shape[1] == n_values
+def test_a_job_on_vgg_tiny_imports_no_torchvision_and_its_description_not_even_torch():
+    code = """
+import sys
+from stages.core.backbones import build_backbone, check_backbone, count_outputs, describe_backbone
+check_backbone("vgg_tiny", (16, 16, 3))
+assert describe_backbone("vgg_tiny", (16, 16, 3)) == (72080, 256)
+assert "torch" not in sys.modules
+assert count_outputs("vgg_tiny", build_backbone("vgg_tiny", (16, 16, 3)), (16, 16, 3)) == 256
+assert "torch" in sys.modules and "torchvision" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.parametrize(
@@ -94,14 +104,11 @@ def test_torchvisions_layers_are_those_described(backbone):
             {"backbone": "vit_b_32", "image_shape": (32, 32, 3)},
             r"'vit_b_32' cannot take images of 32x32 pixels \(Wrong image height! Expected 224 but got 32!\); change",
         ),
-        ({"backbone": "vgg16"}, "needs images of at least 32x32 pixels, not 16x16"),
+        ({"backbone": "vgg16"}, r"'vgg16' cannot take images of 16x16 pixels \(.*too small\); change images.height"),
+        ({"image_shape": (7, 16, 3)}, "'vgg_tiny' needs images of at least 8x8 pixels, not 7x16; raise images.height"),
         ({"backbone": "vgg16", "image_shape": (32, 32, 1)}, "set images.channels to 3, not 1"),
         ({"mean": [0.5]}, "images.mean has 1 values for 3 channels"),
-        ({"pretrained": "VGG16_Weights.IMAGENET1K_V1"}, "no weights for vgg_tiny"),
-        (
-            {"backbone": "vgg11", "image_shape": (32, 32, 3), "pretrained": "missing.pth"},
-            "cannot load 'missing.pth'",
-        ),
+        ({"pretrained": {}}, "no weights for vgg_tiny"),
     ],
 )
 def test_what_does_not_fit_together_is_named(options, message):
@@ -109,22 +116,19 @@ def test_what_does_not_fit_together_is_named(options, message):
         build(**options)
 
 
-def test_local_weights_fill_the_convolutions(tmp_path):
-    donor = build_backbone("vgg11", (32, 32, 3))
-    path = tmp_path / "vgg11.pth"
-    torch.save({f"features.{name}": value for name, value in donor.state_dict().items()} | {"classifier": 1}, path)
-    network = build(backbone="vgg11", image_shape=(32, 32, 3), pretrained=str(path))
-    for name, value in donor.state_dict().items():
-        torch.testing.assert_close(network.backbone.state_dict()[name], value)
-    torch.save({f"features.{name}": torch.zeros(1) for name in donor.state_dict()}, path)
-    with pytest.raises(ValueError, match="does not fit vgg11: size mismatch"):
-        build(backbone="vgg11", image_shape=(32, 32, 3), pretrained=str(path))
-    path.write_text("no weights")
-    with pytest.raises(ValueError, match=r"cannot load .*it is no PyTorch file, or .*; save the network's state_dict"):
-        build(backbone="vgg11", image_shape=(32, 32, 3), pretrained=str(path))
-    torch.save({"features.0.weight": torch.zeros(1)}, path)
-    with pytest.raises(ValueError, match="it belongs to another network"):
-        build(backbone="vgg11", image_shape=(32, 32, 3), pretrained=str(path))
+def test_pretrained_weights_fill_the_convolutions():
+    from torchvision.models import vgg11
+
+    whole = vgg11()
+    network = build(backbone="vgg11", image_shape=(32, 32, 3), pretrained=whole.state_dict() | {"classifier": 1})
+    filled = network.backbone.state_dict()
+    assert filled.keys() == whole.features.state_dict().keys()
+    for name, value in whole.features.state_dict().items():
+        assert torch.equal(filled[name], value)
+    with pytest.raises(ValueError, match="do not fit vgg11: size mismatch"):
+        build_backbone("vgg11", (32, 32, 3), {f"features.{name}": torch.zeros(1) for name in filled})
+    with pytest.raises(ValueError, match=r"lack vgg11's 0\.bias; they belong to another network"):
+        build_backbone("vgg11", (32, 32, 3), {"features.0.weight": torch.zeros(1)})
 
 
 @pytest.mark.parametrize(
@@ -151,16 +155,15 @@ def test_other_networks_are_shared_up_to_their_pooling(backbone, n_values, n_cla
     assert features["pose"].shape == (2, 8)
 
 
-def test_a_pretrained_backbone_sees_what_it_saw_in_its_own_network(tmp_path):
+def test_a_pretrained_backbone_sees_what_it_saw_in_its_own_network():
     """The whole network of torchvision, without its classifier, gives what the backbone gives."""
     from torchvision.models import get_model
 
     for name in ("resnet18", "convnext_tiny", "densenet121"):
         donor = get_model(name).eval()
         state = {key.replace(".norm1.", ".norm.1."): value for key, value in donor.state_dict().items()}
-        path = tmp_path / f"{name}.pth"
-        torch.save({key: value for key, value in state.items() if "num_batches" not in key}, path)
-        backbone = build_backbone(name, (64, 64, 3), str(path)).eval()
+        state = {key: value for key, value in state.items() if "num_batches" not in key}
+        backbone = build_backbone(name, (64, 64, 3), state).eval()
         images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
         values = backbone(images).flatten(1)
         head = donor.fc if name == "resnet18" else donor.classifier
@@ -168,17 +171,29 @@ def test_a_pretrained_backbone_sees_what_it_saw_in_its_own_network(tmp_path):
         torch.testing.assert_close(head(values), donor(images))
 
 
-def test_weights_of_a_deeper_network_are_refused(tmp_path):
-    from torchvision.models import get_model
+def test_weights_of_a_deeper_network_are_refused():
+    from torchvision.models import resnet34
 
-    torch.save(get_model("resnet34").state_dict(), tmp_path / "r34.pth")
-    with pytest.raises(
-        ValueError, match=r"r34\.pth' holds layer1\.2\.\S+, which resnet18 does not have; it belongs to an"
-    ):
-        build_backbone("resnet18", (32, 32, 3), str(tmp_path / "r34.pth"))
-    torch.save(get_model("resnet18"), tmp_path / "whole.pth")
+    message = r"hold layer1\.2\.\S+, which resnet18 does not have; they belong to another"
+    with pytest.raises(ValueError, match=message):
+        build_backbone("resnet18", (32, 32, 3), resnet34().state_dict())
+
+
+def test_files_of_weights_are_read(tmp_path):
+    weights = {"features.0.weight": torch.ones(2)}
+    path = tmp_path / "mine.pth"
+    torch.save(weights, path)
+    assert torch.equal(load_pretrained("vgg11", str(path))["features.0.weight"], torch.ones(2))
+    safetensors.torch.save_file(weights, tmp_path / "mine.safetensors")
+    assert load_pretrained("vgg11", str(tmp_path / "mine.safetensors")).keys() == weights.keys()
+    torch.save(torch.nn.Linear(1, 1), path)
     with pytest.raises(ValueError, match=r"holds more than tensors\); save the network's state_dict\(\)"):
-        build_backbone("resnet18", (32, 32, 3), str(tmp_path / "whole.pth"))
+        load_pretrained("vgg11", str(path))
+    path.write_text("no weights")
+    with pytest.raises(ValueError, match=r"cannot load .*it is no PyTorch file, or .*; save the network's state_dict"):
+        load_pretrained("vgg11", str(path))
+    with pytest.raises(ValueError, match=r"cannot load 'missing\.pth'"):
+        load_pretrained("vgg11", "missing.pth")
 
 
 @pytest.mark.parametrize("backbone", ["vgg_tiny", "vgg16", "resnet18", "regnet_x_400mf", "swin_v2_t"])

@@ -6,7 +6,8 @@ import pytest
 import yaml
 from PIL import Image
 
-from stages.core.proposals import fill_template, propose_settings
+from stages.core.config_text import fill_template
+from stages.core.proposals import propose_settings
 from stages.describe_data import main
 from stages.settings.checks import check_experiment
 from stages.sources.registry import read_source

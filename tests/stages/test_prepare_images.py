@@ -110,6 +110,7 @@ def test_manifest_and_images(folder):
             },
             "inputs": {},
             "contract": {"name": "manifest", "version": 1},
+            "path": "train.parquet",
             "versions": list_versions(),
             "device": None,
             "precision": None,

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from stages.core.contracts import CHECKPOINT, EXPORT, METRICS
-from stages.core.pretrained import describe_licence
+from stages.core.weight_names import describe_licence
 from stages.sources.registry import READERS, describe_source, is_cropped
 from stages.storage.files import digest_file, read_json, write_json
 from stages.storage.tables import Provenance, write_table

@@ -143,6 +143,10 @@ def test_the_form_of_code_does_not_depend_on_defaults_of_the_syntax_tree():
     assert definitions == {"f": hashlib.sha256(form.encode()).hexdigest()}
 
 
+def test_variables_of_a_comprehension_are_no_names_of_the_module():
+    assert list(read_module("TABLE = [row for row in range(3)]").definitions) == ["TABLE"]
+
+
 def test_contents_are_read_again_only_where_files_changed(tmp_path):
     path, cache = tmp_path / "labels.csv", tmp_path / "contents.json"
     path.write_text("a")

@@ -10,7 +10,7 @@ from snakemake.exceptions import WorkflowError
 BASE = Path(workflow.basedir)
 sys.path.insert(0, str(BASE))
 
-from stages.core.pretrained import is_file
+from stages.core.weight_names import is_file
 from stages.settings.errors import SettingsError
 from stages.sources.label_files import audit_settings, decisive_settings, list_label_files, place_images
 from workflow.identity import Code, FileCache, Libraries, digest_contents, find_device
