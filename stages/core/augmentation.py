@@ -34,9 +34,13 @@ class Augmentation:
         All of an epoch is drawn at once, so that it depends neither on the batch size nor on how
         many processes load the data.
 
+        Args:
+            n_samples: n, in the epoch.
+            seed: at least 0.
+
         Returns:
             float64 of shape (n, 5): flip (0 or 1), shift down, shift right, brightness factor
-            and contrast factor.
+            and contrast factor; shifts are whole pixels.
         """
         rng = np.random.default_rng(seed)
         uniform = rng.random((n_samples, 5))

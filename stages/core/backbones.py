@@ -44,6 +44,11 @@ def describe_backbone(name: str, image_shape: tuple[int, int, int]) -> tuple[int
 def check_backbone(name: str, image_shape: tuple[int, int, int], *, pretrained: bool = False) -> None:
     """Whether there is such a backbone, for such channels, and whether it can have pretrained weights.
 
+    Args:
+        name: one of `VGG_BACKBONES`, or another classification network of torchvision.
+        image_shape: height and width in pixels, and channels.
+        pretrained: see `load_pretrained`.
+
     Raises:
         ValueError: there is not, or it cannot.
     """
@@ -102,6 +107,11 @@ def build_backbone(name: str, image_shape: tuple[int, int, int], pretrained: Map
 
 def count_outputs(name: str, backbone, image_shape: tuple[int, int, int]) -> int:
     """Length of a backbone's flattened output for one image; no image is computed on.
+
+    Args:
+        name: of the backbone.
+        backbone: as `build_backbone` returns it, on any device.
+        image_shape: height and width in pixels, and channels.
 
     Raises:
         ValueError: the backbone cannot take such images.

@@ -153,9 +153,10 @@ class EpochBatches(Dataset):
 
 
 def _join(pieces: Sequence[np.ndarray], dtype: type) -> Tensor:
+    """Rows of the pieces, one after another, as a tensor that owns its memory."""
     return torch.from_numpy(np.ascontiguousarray(np.concatenate(pieces), dtype=dtype))
 
 
 def one_hot(labels: np.ndarray, n_classes: int) -> np.ndarray:
-    """Label vectors, float32 (n, C), of class indices (n,)."""
+    """Label vectors ȳ, float32 (n, C), of class indices (n,) below C."""
     return np.eye(n_classes, dtype=np.float32)[labels]

@@ -63,6 +63,11 @@ def arrange_scores(columns: Mapping[str, np.ndarray], axes: Mapping[str, Sequenc
 def arrange_run(method: str, seed: int, columns: Mapping[str, np.ndarray]) -> Run:
     """A run from the columns of its metrics table: what it scored over all datasets that know a task.
 
+    Args:
+        method: row of workflow/methods.yaml.
+        seed: the run's seed.
+        columns: of a `METRICS` table, shape (n,) each.
+
     Raises:
         ValueError: a task lacks an epoch or a split, or has one twice.
     """
@@ -106,7 +111,12 @@ def choose_epochs(validation_accuracy: np.ndarray, last_epochs: int) -> dict[str
 
 
 def aggregate_run(run: Run, last_epochs: int) -> list[dict]:
-    """One row per task, split and aggregate of a run, as in the contract `COMPARISON`, but for the seconds."""
+    """One row per task, split and aggregate of a run, as in the contract `COMPARISON`, but for the seconds.
+
+    Args:
+        run: with scores from 0 to 1.
+        last_epochs: see `choose_epochs`.
+    """
     validation_accuracy = run.scores[:, :, SPLITS.index("validation"), SCORES.index("accuracy")]
     rows = []
     for aggregate, chosen in choose_epochs(validation_accuracy, last_epochs).items():

@@ -268,7 +268,8 @@ def _find_cutoff(tiles: DistanceTiles, rank: int, bracket: Bracket, max_kept: in
 
     `proven` always holds the cutoff, the bracket only probably. Where a scan leaves no doubt that it
     missed, what is left of `proven` on that side is the next bracket; where it kept too many pairs, a
-    narrower one is. In the end that is a single float, between whose pairs nothing need be chosen.
+    narrower one is. In the end that is a single float: all pairs inside are equally far, and none need
+    be stored to know d_c.
 
     Args:
         tiles: of the group's different rows.

@@ -16,7 +16,7 @@ def count_confusion(labels: np.ndarray, predictions: np.ndarray, n_classes: int)
 
 
 def score_confusion(confusion: np.ndarray) -> dict[str, float]:
-    """Accuracy and macro-F1 of a confusion matrix of shape (C, C).
+    """Accuracy and macro-F1, from 0 to 1, of a confusion matrix of shape (C, C) that counts something.
 
     Macro-F1 is the plain mean of the F1 scores of all C classes; one that neither occurs nor is
     predicted counts as 0. So does scikit-learn where `labels` names all classes; without, it leaves
@@ -27,7 +27,7 @@ def score_confusion(confusion: np.ndarray) -> dict[str, float]:
 
 
 def score_classes(confusion: np.ndarray) -> list[dict[str, float]]:
-    """Precision, recall, F1 and the number of samples of every class of a confusion matrix (C, C).
+    """Precision, recall and F1, from 0 to 1, and the number of samples of every class of a confusion matrix (C, C).
 
     A share of nothing is 0: the precision of a class that is never predicted, the recall of one
     that never occurs.

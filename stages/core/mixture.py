@@ -57,7 +57,7 @@ def fit_mixture(
         seed: of the start.
 
     Raises:
-        ValueError: there are fewer samples than components, or a feature is not finite.
+        ValueError: there are fewer samples than components, a feature is not finite, or EM breaks down.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture

@@ -20,6 +20,9 @@ from stages.core.specification import NetworkSpecification
 class MultiTaskNetwork(nn.Module):
     """Shared layers θ^s and, for every task, a fully connected layer and a classifier.
 
+    For an image x, f^k = ReLU(Σ_j A_kj FC_j(θ^s(x))) with the cross-stitch unit A, of shape (K, K), and
+    the scores of task k are W_k f^k + b_k.
+
     Args:
         specification: sizes, tasks and normalisation.
         pretrained: state dict that the backbones start from, see `build_backbone`; None for random weights.
@@ -90,6 +93,7 @@ class MultiTaskNetwork(nn.Module):
         return {task: features[task] for task in wanted}, scores
 
     def _extract_alone(self, normalised: Tensor, name: str) -> Tensor:
+        """The f of a single-task network, (B, d), from normalised images (B, C, H, W)."""
         return torch.relu(self.heads[name](self.backbones[name](normalised).flatten(1)))
 
     def transfer_labels(self, features: dict[str, Tensor], scores: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -152,7 +156,7 @@ def restore_network(specification: NetworkSpecification, weights: Mapping[str, T
 
 
 def add_label_transfer(network: MultiTaskNetwork) -> MultiTaskNetwork:
-    """The same network with label transfer networks that have learned nothing yet."""
+    """The same network with label transfer networks that have learned nothing yet (LEL-LTN, supplementary K)."""
     extended = MultiTaskNetwork(replace(network.specification, label_transfer=True))
     extended.load_state_dict(network.state_dict(), strict=False)
     return extended
@@ -164,6 +168,7 @@ def _scale_to_pixels(values: Sequence[float]) -> Tensor:
 
 
 def _near_identity(n_tasks: int, identity: float) -> Tensor:
+    """A (K, K) with `identity` on its diagonal and the rest of 1 spread evenly over each row."""
     if n_tasks == 1:
         return torch.ones(1, 1)
     other = (1 - identity) / (n_tasks - 1)

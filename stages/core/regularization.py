@@ -52,7 +52,7 @@ class Regularization:
     def measure(
         self, features: dict[str, Tensor], predictions: dict[str, Tensor], classifiers: dict[str, Tensor]
     ) -> Tensor:
-        """The weighted sum of the penalties, a scalar.
+        """The weighted sum of the penalties (supplementary, baselines), a scalar.
 
         Args:
             features: f^k of the batch, (B, d) by task.
@@ -133,6 +133,7 @@ def measure_roughness(features: Tensor, predictions: Tensor, n_neighbors: int) -
 
 
 def _connect_neighbours(features: Tensor, n_neighbors: int) -> Tensor:
+    """S of `measure_roughness`, (B, B), symmetric with a diagonal of 0, for features (B, d)."""
     n = len(features)
     # By direct differences: those of squared lengths would lose close neighbours to rounding.
     squared = torch.cdist(features, features, compute_mode="donot_use_mm_for_euclid_dist").square()

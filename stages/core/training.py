@@ -62,7 +62,7 @@ def train_pass(
     device: torch.device,
     terms: Sequence[Term] = (),
 ) -> PassLosses:
-    """Train on every batch once; the loss is the sum over tasks of the mean cross-entropy.
+    """Train on every batch once; the loss is the sum over tasks of the mean cross-entropy (equations 4 and 5).
 
     On CUDA the forward pass runs in bfloat16 by automatic mixed precision.
 
@@ -74,7 +74,8 @@ def train_pass(
         terms: what baselines add to the loss.
 
     Raises:
-        DivergedError: a loss is not finite; the message names the samples of the batch.
+        DivergedError: a loss is not finite, and the message names the samples of the batch; or a
+            parameter is not after the last step.
     """
     network.train()
     means: dict[str, _TaskMeans] = {}
@@ -83,7 +84,7 @@ def train_pass(
         _set_batch_norm(network, training=len(batch.images) > 1)
         batch = batch.to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            # Terms look at all tasks.
+            # Terms look at all tasks, cross-entropies only at those with labels.
             features, scores = network.extract(batch.images, None if terms else batch.targets)
         losses = compute_losses(scores, batch.targets, batch.members)
         step = Step(network, batch, features, scores)
@@ -231,7 +232,15 @@ def predict_batch(
     *,
     transferred: bool = False,
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """One batch of `predict_batches`: f and the probabilities by task, for uint8 images (B, H, W, C)."""
+    """One batch of `predict_batches`: f, float32 (B, d), and probabilities, float32 (B, C^k), by task.
+
+    Args:
+        network: on `device`.
+        images: uint8 (B, H, W, C).
+        device: where the network is.
+        tasks: those wanted; None for all.
+        transferred: whether the probabilities are those of the label transfer networks.
+    """
     network.eval()
     with torch.inference_mode():
         batch = torch.from_numpy(images).permute(0, 3, 1, 2).to(device)

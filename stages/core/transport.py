@@ -11,7 +11,7 @@ TOLERANCE_MASS = 1e-6
 def measure_component_distances(
     unlabeled_means: np.ndarray, labeled_means: np.ndarray, ground_distance: str = "sqeuclidean"
 ) -> np.ndarray:
-    """d^M, the distance between every pair of component means.
+    """d^M, the distance between every pair of component means (supplementary H).
 
     Args:
         unlabeled_means: μ_k, shape (C_u, d).
@@ -19,7 +19,7 @@ def measure_component_distances(
         ground_distance: `sqeuclidean`, the paper's ||μ_k - μ_j||², or `euclidean`, its root.
 
     Returns:
-        float64 of shape (C_u, C_l).
+        float64 of shape (C_u, C_l), in feature units, squared where the distance is.
     """
     differences = unlabeled_means[:, None, :].astype(np.float64) - labeled_means[None, :, :]
     squared = np.einsum("kjd,kjd->kj", differences, differences)
@@ -41,7 +41,7 @@ def measure_mean_distances(
         ground_distance: see `measure_component_distances`.
 
     Returns:
-        float64 of shape (C_u,).
+        float64 of shape (C_u,), in the units of that distance.
     """
     mean = mixing_weights @ labeled_means / mixing_weights.sum()
     return measure_component_distances(unlabeled_means, mean[None, :], ground_distance)[:, 0]
@@ -58,7 +58,7 @@ def solve_transport(component_distances: np.ndarray, mixing_weights: np.ndarray)
 
     Returns:
         h, the optimal flow, shape (C_u, C_l) with rows that sum to 1, and d^E, shape (C_u,),
-        the flow's mean distance.
+        the flow's mean distance in the units of d^M, both float64.
 
     Raises:
         ValueError: a mass or a distance is negative or not finite, the masses do not sum to 1, or
