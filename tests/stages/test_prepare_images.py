@@ -110,7 +110,7 @@ def test_manifest_and_images(folder):
             },
             "inputs": {},
             "contract": {"name": "manifest", "version": 1},
-            "path": "train.parquet",
+            "path": f"{split}.parquet",
             "versions": list_versions(),
             "device": None,
             "precision": None,
@@ -134,11 +134,11 @@ def test_one_split_keeps_its_sample_ids(folder):
         [
             *("--dataset", "snaps", "--settings", json.dumps(FOLDER), "--data-root", str(folder)),
             *("--height", "8", "--width", "6", "--max-pixels", "5000", "--splits", "test"),
-            *("--tables", str(folder / "one.parquet"), "--images", str(folder / "one.npy")),
+            *("--tables", str(folder / "one/test.parquet"), "--images", str(folder / "one/test.npy")),
         ]
     )
-    assert (folder / "one.npy").read_bytes() == (both / "test.npy").read_bytes()
-    assert (folder / "one.parquet").read_bytes() == (both / "test.parquet").read_bytes()
+    for name in ("test.npy", "test.parquet"):
+        assert (folder / "one" / name).read_bytes() == (both / name).read_bytes()
 
 
 def test_workers_change_nothing(tmp_path):
