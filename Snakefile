@@ -41,7 +41,7 @@ rule verify:
     input:
         rules.all.input,
     shell:
-        "python -m stages.verify_artifacts {PLAN.layout[results]}"
+        "python -m stages.tools.verify_artifacts {PLAN.layout[results]}"
 
 
 onstart:

@@ -16,7 +16,7 @@ from statistics import median
 
 import numpy as np
 
-from stages.command import limit_threads, stage_parser
+from stages.command.stage import limit_threads, stage_parser
 
 CUTOFF_QUANTILE = 0.6
 ROUNDING = 1e-4

@@ -1,7 +1,7 @@
 """Prediction on folders of JPEG files: images per second, and whether memory grows with their number.
 
 Writes faces drawn by code as JPEG files of --size pixels, makes a network with random weights, and
-runs `python -m stages.predict` on a tenth of the files and on all of them, each as a process of its own.
+runs `python -m stages.tools.predict_images` on a tenth of the files and on all of them, each as a process of its own.
 
     python -m benchmarks.prediction_throughput
 """
@@ -42,7 +42,7 @@ def write_network(path: Path, backbone: str, size: int) -> None:
 
 def predict(folder: Path, network: Path, images: Path, *options: str) -> tuple[float, float]:
     """Wall seconds, and the peak gigabytes of the process or, if it had more, of a decoding process."""
-    command = [sys.executable, "-m", "stages.predict", "--network", network, "--images", images]
+    command = [sys.executable, "-m", "stages.tools.predict_images", "--network", network, "--images", images]
     command += ["--output", folder / "predictions.parquet", *options]
     start = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

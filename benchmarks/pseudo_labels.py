@@ -21,9 +21,9 @@ from pathlib import Path
 
 import numpy as np
 
+from stages.command.wording import DASH, format_table
 from stages.core.audit import audit_weights
-from stages.core.contracts import LABELS, WEIGHTS
-from stages.core.reports import DASH, format_table
+from stages.storage.contracts import LABELS, WEIGHTS
 from stages.storage.datasets import read_audit_labels
 from stages.storage.tables import Table, read_metadata, read_table
 

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-import stages.command  # noqa: F401  sets what cuBLAS needs to be deterministic
+import stages.command.stage  # noqa: F401  sets what cuBLAS needs to be deterministic
 from stages.core.adam import Adam
 from stages.core.augmentation import Augmentation
 from stages.core.batches import EpochBatches, TrainingSet

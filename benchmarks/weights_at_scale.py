@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.core.contracts import FEATURES
+from stages.storage.contracts import FEATURES
 from stages.storage.tables import Provenance, open_writer
 
 TASK = "style"

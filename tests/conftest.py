@@ -7,7 +7,7 @@ import hypothesis
 import numpy as np
 import pytest
 
-from stages.core.contracts import AUDIT_LABELS, MANIFEST
+from stages.storage.contracts import AUDIT_LABELS, MANIFEST
 from stages.storage.files import digest_file
 from stages.storage.tables import Provenance, write_table
 
@@ -94,7 +94,7 @@ class Run:
         return [part for key, path in files.items() for part in (f"--output-{key}", str(path))]
 
     def initialize(self, name="initial", *options):
-        from stages.initialize_network import main
+        from stages.epoch.initialize_network import main
 
         main(
             [
@@ -119,7 +119,7 @@ class Run:
         )
 
     def extract(self, checkpoint, epoch, *, trained="faces"):
-        from stages.extract_features import main
+        from stages.epoch.extract_features import main
 
         own, other = {"faces": "expression", "heads": "pose"}, {"faces": "pose", "heads": "expression"}
         tasks = [(other if name == trained else own)[name] for name in ("faces", "heads")]
@@ -138,7 +138,7 @@ class Run:
 
     def weigh(self, epoch, features, *, trained, task, labeled, number):
         """Density, mixtures, distances, weights and labels of one epoch."""
-        from stages import estimate_density, fit_mixture, materialize_labels, weigh_distribution
+        from stages.epoch import estimate_density, fit_mixture, materialize_labels, weigh_distribution
 
         folder = self.folder / epoch / task
         files = {name: str(folder / f"{name}.parquet") for name in ("density", "responsibilities", "transport")}
@@ -176,7 +176,7 @@ class Run:
         return files
 
     def train(self, name, previous, *, trained, labels, epoch, options=()):
-        from stages.train_epoch import main
+        from stages.epoch.train_epoch import main
 
         split, files = getattr(self, trained), self.checkpoint(previous)
         main(

@@ -71,8 +71,8 @@ class Code:
         """Digest of all code that the `main` of a stage uses.
 
         Args:
-            stage: name of a module below `stages`, such as `estimate_density`.
-            entries: further functions that it finds by name only, such as `stages.sources.expw.read`.
+            stage: module below `stages`, such as `epoch.estimate_density`.
+            entries: further functions that it finds by name only, such as `stages.data.sources.expw.read`.
         """
         digest = hashlib.sha256()
         for module, name in sorted(self._collect(stage, entries)):

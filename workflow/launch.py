@@ -16,11 +16,11 @@ from typing import Any
 
 import yaml
 
+from stages.command.warm_start import make_server_folder
 from stages.core.weight_names import is_file
 from stages.settings.checks import load_experiment
 from stages.settings.errors import SettingsError
 from stages.storage.files import replace_when_complete
-from stages.warm_start import make_server_folder
 from workflow.identity import Libraries
 from workflow.plan import Plan
 
@@ -63,7 +63,7 @@ def load_settings(
 
 def check(settings: Mapping[str, Any], methods: Sequence[Mapping], n_seeds: int, results: str, base: Path) -> bool:
     """Whether data, settings and disk will do for a run; what will not is said on standard error."""
-    command = [sys.executable, "-m", "stages.check_experiment", "--settings", "-", "--results", results]
+    command = [sys.executable, "-m", "stages.tools.check_experiment", "--settings", "-", "--results", results]
     done = subprocess.run(
         [*command, "--methods", json.dumps(methods), "--n-seeds", str(n_seeds)],
         input=json.dumps(settings),
@@ -94,7 +94,7 @@ def write_plan(libraries: Libraries, plan: Plan, workflow: Any, base: Path) -> N
 
 
 def start_servers(base: Path) -> None:
-    """Start what jobs on this machine are forked from; see stages/warm_start.py."""
+    """Start what jobs on this machine are forked from; see stages/command/warm_start.py."""
     # After loading some of its system libraries, macOS lets no process fork.
     if sys.platform != "linux":
         return
@@ -104,7 +104,7 @@ def start_servers(base: Path) -> None:
         return
     for kind in ("network", "statistics"):
         server = subprocess.Popen(
-            [sys.executable, "-m", "stages.warm_start", folder, kind],
+            [sys.executable, "-m", "stages.command.warm_start", folder, kind],
             stdin=subprocess.PIPE,
             env=extend_search_path(base),
         )

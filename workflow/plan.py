@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from stages.sources.registry import find_reader
+from stages.data.sources.registry import find_reader
 
 SPLITS = ("train", "validation", "test")
 HELD_OUT = ("validation", "test")

@@ -13,6 +13,8 @@ from stages.core.batches import Batch
 from stages.core.losses import RunningMean, Step, Term, compute_losses
 from stages.core.network import MultiTaskNetwork
 
+SCHEDULES = ("alternating", "mixed", "single")
+"""One dataset per epoch for all tasks; all of them in mixed batches; one per epoch for its own task only."""
 BATCHES_PER_CHECK = 25
 """After how many batches the losses are looked at."""
 

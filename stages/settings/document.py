@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from stages.data.sources.registry import list_readers
 from stages.settings.checks import EXPERIMENT, METHODS
 from stages.settings.experiment import Experiment
 from stages.settings.methods import Method
 from stages.settings.section import Section
-from stages.sources.registry import list_readers
 
 PAGE = Path(__file__).parents[2] / "docs/configuration.md"
 MARKS = "<!-- {0}: written by python -m stages.settings.document -->\n", "<!-- end of the {0} -->\n"

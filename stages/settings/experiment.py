@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from stages.data.sources.registry import list_readers
 from stages.settings.section import (
     EXPERIMENT_NAME,
     INTEGER,
@@ -18,7 +19,6 @@ from stages.settings.section import (
     either,
     number,
 )
-from stages.sources.registry import list_readers
 
 AnyDataset = Annotated[
     reduce(or_, (reader.settings for reader in list_readers().values())), Field(discriminator="source")

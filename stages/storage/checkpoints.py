@@ -11,9 +11,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from stages.core.adam import Adam
-from stages.core.contracts import CHECKPOINT, METRICS
 from stages.core.network import MultiTaskNetwork, NetworkSpecification, restore_network
 from stages.core.training import PassLosses
+from stages.storage.contracts import CHECKPOINT, METRICS
 from stages.storage.datasets import PreparedSplit
 from stages.storage.files import digest_file, read_json, replace_when_complete, write_json
 from stages.storage.provenance import Provenance

@@ -7,7 +7,7 @@ from threading import Thread
 
 import numpy as np
 
-from stages.core.contracts import AUDIT_LABELS, MANIFEST
+from stages.storage.contracts import AUDIT_LABELS, MANIFEST
 from stages.storage.files import digest_file
 from stages.storage.tables import read_table
 

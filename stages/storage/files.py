@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from stages.storage.seals import KEY, check_seal, draw_placeholder, seal_file
 
 if TYPE_CHECKING:
-    from stages.core.contracts import Document
+    from stages.storage.contracts import Document
     from stages.storage.provenance import Provenance
 
 

@@ -12,7 +12,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
-from stages.core.contracts import IMAGE_CACHE
+from stages.storage.contracts import IMAGE_CACHE
 from stages.storage.files import digest_file, read_json, replace_when_complete, write_json
 from stages.storage.provenance import Provenance
 

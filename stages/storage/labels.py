@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from stages.core.contracts import LABELS
+from stages.storage.contracts import LABELS
 from stages.storage.datasets import PreparedSplit
 from stages.storage.tables import read_table
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from stages.core.contracts import PREDICTIONS
+from stages.storage.contracts import PREDICTIONS
 from stages.storage.files import replace_when_complete
 from stages.storage.provenance import Provenance
 from stages.storage.tables import close_sealed

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from stages.core.contracts import Contract, Document
+from stages.storage.contracts import Contract, Document
 from stages.storage.files import describe_inputs
 
 DISTRIBUTIONS = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "pot", "pillow", "pyarrow")

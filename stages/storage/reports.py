@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stages.core.contracts import Document
+from stages.storage.contracts import Document
 from stages.storage.files import replace_when_complete
 from stages.storage.provenance import Provenance
 from stages.storage.seals import KEY, check_seal, draw_placeholder, seal_file

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet as pq
 
-from stages.core.contracts import Contract, ContractError, arrow_type, find_contract
+from stages.storage.contracts import Contract, ContractError, arrow_type, find_contract
 from stages.storage.files import replace_when_complete
 from stages.storage.provenance import Provenance
 from stages.storage.seals import KEY, SealError, check_seal, draw_placeholder, find_footer, seal_file

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from stages.core.contracts import Contract, find_contract
+from stages.storage.contracts import Contract, find_contract
 from stages.storage.files import digest_file, read_json
 from stages.storage.provenance import list_versions
 from stages.storage.reports import read_identity

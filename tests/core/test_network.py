@@ -7,8 +7,8 @@ import torch
 
 from stages.core.backbones import build_backbone, count_network_parameters, describe_backbone
 from stages.core.network import MultiTaskNetwork, NetworkSpecification, restore_network
-from stages.core.pretrained import load_pretrained
 from stages.core.weight_names import find_normalisation
+from stages.storage.pretrained import load_pretrained
 
 CLASSES = {"expression": ["happy", "sad", "angry"], "pose": ["left", "right"], "age": ["young", "old"]}
 

@@ -8,15 +8,15 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from stages.core.schedule import SCHEDULES
 from stages.core.selection import CRITERIA, INTERPOLATIONS
-from stages.materialize_labels import DISTANCES
+from stages.core.training import SCHEDULES
+from stages.data.sources.base import SPLITS
+from stages.data.sources.synthetic_faces import FaceSamples
+from stages.epoch.materialize_labels import DISTANCES
 from stages.settings.checks import check_experiment, check_methods, load_experiment, parse_yaml
 from stages.settings.errors import SettingsError
 from stages.settings.experiment import Experiment, Labels
 from stages.settings.methods import Criteria, Method
-from stages.sources.base import SPLITS
-from stages.sources.synthetic_faces import FaceSamples
 
 ROOT = Path(__file__).parents[2]
 METHODS = yaml.safe_load((ROOT / "workflow/methods.yaml").read_text(encoding="utf-8"))

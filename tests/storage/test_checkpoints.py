@@ -10,10 +10,10 @@ from safetensors.torch import save_file
 from stages.core.adam import Adam
 from stages.core.augmentation import Augmentation
 from stages.core.batches import EpochBatches, TrainingSet, one_hot
-from stages.core.contracts import CHECKPOINT
 from stages.core.network import MultiTaskNetwork, NetworkSpecification
 from stages.core.training import place_network, train_pass
 from stages.storage.checkpoints import load_network, load_optimizer, save_network, save_optimizer
+from stages.storage.contracts import CHECKPOINT
 from stages.storage.files import digest_file, write_json
 from stages.storage.provenance import Provenance
 

@@ -8,7 +8,7 @@ from importlib.metadata import version
 
 import pytest
 
-from stages.core.contracts import Document
+from stages.storage.contracts import Document
 from stages.storage.files import describe_inputs, digest_file, read_json, replace_when_complete, write_json
 from stages.storage.provenance import Provenance
 

@@ -6,8 +6,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from stages.core.contracts import AUDIT, CONTRACTS, DENSITY, EXPORT, FEATURES, IDENTITY, WEIGHTS, ContractError
 from stages.storage import tables
+from stages.storage.contracts import AUDIT, CONTRACTS, DENSITY, EXPORT, FEATURES, IDENTITY, WEIGHTS, ContractError
 from stages.storage.files import digest_file, write_json
 from stages.storage.provenance import list_versions
 from stages.storage.tables import Provenance, open_writer, read_any, read_metadata, read_table, write_table
@@ -230,6 +230,7 @@ def test_every_artifact_says_what_it_is_and_where_it_comes_from(tmp_path):
         assert CONTRACTS[found["contract"]["name"]] is contract
         assert {key: found[key] for key in IDENTITY} == {
             "contract": {"name": contract.name, "version": 1},
+            "path": name,
             "stage": "test",
             "parameters": {"κ": 0.6},
             "inputs": {},

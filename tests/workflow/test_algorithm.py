@@ -7,8 +7,8 @@ from scipy.optimize import linprog
 from sklearn.mixture import GaussianMixture
 from torch.nn import functional
 
-from stages.core.contracts import LABELS, WEIGHTS
 from stages.core.seeds import derive_seed
+from stages.storage.contracts import LABELS, WEIGHTS
 from stages.storage.tables import read_table
 
 TASKS = ["expression", "pose"]

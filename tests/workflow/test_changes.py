@@ -91,10 +91,10 @@ def edit_methods(old, new):
 
 
 def add_reader(project):
-    sources = project.folder / "stages/sources"
+    sources = project.folder / "stages/data/sources"
     text = (sources / "table.py").read_text(encoding="utf-8")
     (sources / "another.py").write_text(text.replace('Literal["table"]', 'Literal["another"]'), encoding="utf-8")
-    edit("sources/registry.py", '"table", ', '"table", "another", ')(project)
+    edit("data/sources/registry.py", '"table", ', '"table", "another", ')(project)
 
 
 def nothing(project):
@@ -106,34 +106,34 @@ CHANGES = {
     "a comment in every module": (comment_everywhere, {}),
     "a docstring": (edit("core/density.py", '"""Local density', '"""The local density'), {}),
     "the message of an error": (edit("core/density.py", "must be above 0 and at most 1", "is wrong"), {}),
-    "what a stage prints": (edit("estimate_density.py", 'f"density of', 'f"the density of'), {}),
-    "the help of an option": (edit("fit_mixture.py", "C, Gaussian components", "Gaussian components"), {}),
-    "the reader of another source": (edit("sources/peta.py", "def read(", "UNUSED = 1\n\n\ndef read("), {}),
+    "what a stage prints": (edit("epoch/estimate_density.py", 'f"density of', 'f"the density of'), {}),
+    "the help of an option": (edit("epoch/fit_mixture.py", "C, Gaussian components", "Gaussian components"), {}),
+    "the reader of another source": (edit("data/sources/peta.py", "def read(", "UNUSED = 1\n\n\ndef read("), {}),
     "a further reader": (add_reader, {}),
     "which settings the reader in use allows": (
-        edit("sources/synthetic_faces.py", "train: int = Field(ge=2", "train: int = Field(ge=1"),
+        edit("data/sources/synthetic_faces.py", "train: int = Field(ge=2", "train: int = Field(ge=1"),
         {},
     ),
     "what the reader in use tells others": (
-        edit("sources/synthetic_faces.py", "drawn by this project's code", "drawn in code"),
+        edit("data/sources/synthetic_faces.py", "drawn by this project's code", "drawn in code"),
         {},
     ),
     "the wording of suggestions": (edit("core/suggestions.py", "MAX_LISTED = 10", "MAX_LISTED = 9"), {}),
     "the contract of a table that no job touches": (
-        edit("core/contracts.py", '"seconds_per_epoch", "float64"', '"seconds_per_epoch", "float32"'),
+        edit("storage/contracts.py", '"seconds_per_epoch", "float64"', '"seconds_per_epoch", "float32"'),
         {},
     ),
-    "the check before the first job": (edit("check_experiment.py", "needed > free", "free < needed"), {}),
+    "the check before the first job": (edit("tools/check_experiment.py", "needed > free", "free < needed"), {}),
     "the contract of densities": (
-        edit("core/contracts.py", '_probability("density_weight", "w^d, rho', '_probability("density_weight", "rho'),
+        edit("storage/contracts.py", '_probability("density_weight", "w^d, rho', '_probability("density_weight", "rho'),
         from_labels("estimate_density"),
     ),
     "the code of densities": (
         edit("core/density.py", "\ndef estimate_local_density(", "\n_X = 1\n\n\ndef estimate_local_density("),
         {},
     ),
-    "the code of the reader in use": (edit("sources/synthetic_faces.py", "0.18, 0.23", "0.19, 0.22"), ALL),
-    "the drawing of faces": (edit("core/faces.py", "flush / 2", "flush / 3"), ALL),
+    "the code of the reader in use": (edit("data/sources/synthetic_faces.py", "0.18, 0.23", "0.19, 0.22"), ALL),
+    "the drawing of faces": (edit("data/sources/faces.py", "flush / 2", "flush / 3"), ALL),
     "the code of transport": (
         edit("core/transport.py", "mixing_weights", "priors"),
         from_labels("weigh_distribution"),
@@ -210,7 +210,7 @@ def test_the_servers_find_modules_of_the_user_too(ran):
     (ran.folder / "mine").mkdir()
     (ran.folder / "mine/sitecustomize.py").write_text("import os\nos.environ['SEEN'] = 'yes'\n")
     (ran.folder / "results/tiny/seed-0/mtl_sa/metrics.parquet").unlink()
-    log = ran.folder / "stages/collect_metrics.py"
+    log = ran.folder / "stages/report/collect_metrics.py"
     log.write_text(
         log.read_text().replace(
             'print(f"\\n', 'import os\n    print("SEEN", os.environ.get("SEEN"))\n    print(f"\\n', 1
@@ -316,18 +316,18 @@ def test_a_change_of_data_redoes_exactly(three, change, rules, n):
     assert plan.get("prepare_images", 0) == (1 if "prepare_images" in rules else 0)
 
 
+IMAGES = {"height": 32, "width": 32, "mean": [0.5] * 3, "std": [0.5] * 3}
+
+
 def test_the_content_of_pretrained_weights_counts_and_not_their_place(project):
-    project.write_config(
-        "tiny.yaml", network={"backbone": "vgg11", "pretrained": "one.pth"}, images={"height": 32, "width": 32}
-    )
-    weights = dict(torchvision.models.vgg11().state_dict().items())
+    project.write_config("tiny.yaml", network={"backbone": "vgg11", "pretrained": "one.pth"}, images=IMAGES)
+    layers = torchvision.models.vgg11().features.state_dict()
+    weights = {f"features.{name}": value for name, value in layers.items()}
     torch.save(weights, project.folder / "one.pth")
     project.snakemake("--cores", "1", "results/tiny/seed-0/initial/checkpoint.json")
     target = "results/tiny/seed-0/initial/checkpoint.json"
     (project.folder / "one.pth").rename(project.folder / "two.pth")
-    project.write_config(
-        "tiny.yaml", network={"backbone": "vgg11", "pretrained": "two.pth"}, images={"height": 32, "width": 32}
-    )
+    project.write_config("tiny.yaml", network={"backbone": "vgg11", "pretrained": "two.pth"}, images=IMAGES)
     assert project.plan(target) == {}
     torch.save(weights | {"features.0.bias": weights["features.0.bias"] + 1}, project.folder / "two.pth")
     assert project.plan(target) == {"initialize_network": 1}

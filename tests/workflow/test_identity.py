@@ -102,10 +102,10 @@ def test_a_function_that_is_found_by_name_only_can_be_added(base):
 def test_libraries_are_those_behind_the_code_in_use(base):
     assert list(Code(base).libraries("stage")) == ["numpy"]
     assert list(Code(base).libraries("stage", "stages.core.numbers.other")) == ["numpy", "scipy"]
-    real = Code(ROOT).libraries("weigh_distribution")
+    real = Code(ROOT).libraries("epoch.weigh_distribution")
     assert {"ot", "numpy"} <= set(real)
     assert "torch" not in real
-    assert Code(ROOT).libraries("train_epoch")["torch"].startswith("torch 2.")
+    assert Code(ROOT).libraries("epoch.train_epoch")["torch"].startswith("torch 2.")
 
 
 def test_what_was_read_is_kept_until_the_module_changes(base, tmp_path):
@@ -121,7 +121,8 @@ def test_what_was_read_is_kept_until_the_module_changes(base, tmp_path):
 
 
 def test_the_digests_of_all_stages_cost_next_to_nothing(tmp_path):
-    stages = [path.stem for path in (ROOT / "stages").glob("*.py") if "def main" in path.read_text()]
+    modules = (ROOT / "stages").glob("*/*.py")
+    stages = [f"{path.parent.name}.{path.stem}" for path in modules if "def main" in path.read_text()]
     assert len(stages) > 15
     code = Code(ROOT, tmp_path / "code.json")
     for stage in stages:

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import yaml
 
-from stages.core.contracts import COMPARISON, LABELS, MANIFEST, METRICS, REFINEMENT, TRANSPORT, WEIGHTS
+from stages.storage.contracts import COMPARISON, LABELS, MANIFEST, METRICS, REFINEMENT, TRANSPORT, WEIGHTS
 from stages.storage.tables import read_metadata, read_table
-from stages.verify_artifacts import main as verify
+from stages.tools.verify_artifacts import main as verify
 from tests.workflow.conftest import ROOT, copy_project
 from tests.workflow.test_pipeline import THREE, write_three_tasks
 

@@ -13,10 +13,10 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from stages.core.contracts import AUDIT, FEATURES, MANIFEST, METRICS, WEIGHTS
+from stages.storage.contracts import AUDIT, FEATURES, MANIFEST, METRICS, WEIGHTS
 from stages.storage.files import digest_file
 from stages.storage.tables import read_metadata, read_table
-from stages.verify_artifacts import main as verify
+from stages.tools.verify_artifacts import main as verify
 from tests.workflow.conftest import TINY
 
 SPLITS = ("train", "validation", "test")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from stages.storage.verification import read_plan
-from stages.verify_artifacts import main
+from stages.tools.verify_artifacts import main
 from tests.workflow.conftest import TINY, Project, copy_project
 from tests.workflow.test_pipeline import digest_results
 
@@ -65,7 +65,7 @@ def broken(complete, tmp_path):
 def verify(project):
     """Exit status and both outputs, as people see them."""
     done = subprocess.run(
-        [sys.executable, "-m", "stages.verify_artifacts", "results/tiny"],
+        [sys.executable, "-m", "stages.tools.verify_artifacts", "results/tiny"],
         cwd=project.folder,
         capture_output=True,
         text=True,
@@ -225,7 +225,7 @@ def test_artifacts_of_other_versions_are_listed(broken):
     folder.mkdir(parents=True)
     (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: torch\nVersion: 99.0\n")
     done = subprocess.run(
-        [sys.executable, "-m", "stages.verify_artifacts", "results/tiny"],
+        [sys.executable, "-m", "stages.tools.verify_artifacts", "results/tiny"],
         cwd=broken.folder,
         capture_output=True,
         text=True,

@@ -47,7 +47,7 @@ def test_describe_train_predict_evaluate_and_export(project, stage):
     draw_images(project.folder / "data/blue", 60, 2, BLUE, seed=2)
     (project.folder / "configs").mkdir()
     stage(
-        "stages.describe_data",
+        "stages.tools.describe_data",
         "data/red",
         "data/blue",
         "--tasks",
@@ -66,13 +66,13 @@ def test_describe_train_predict_evaluate_and_export(project, stage):
     network = str(folder / "network.safetensors")
 
     draw_images(project.folder / "new", 20, 0, RED, seed=3)
-    stage("stages.predict", "--network", network, "--images", "new", "--output", "predictions.csv")
+    stage("stages.tools.predict_images", "--network", network, "--images", "new", "--output", "predictions.csv")
     predictions = pyarrow.csv.read_csv(project.folder / "predictions.csv")
     truth = [path.split("/")[0] for path in predictions["path"].to_pylist()]
     accuracy = np.mean(
         [one == other for one, other in zip(predictions["class_redness"].to_pylist(), truth, strict=True)]
     )
-    output = stage("stages.evaluate", *("--network", network, "--images", "new"), *("--output", "s.json"))
+    output = stage("stages.tools.score_images", *("--network", network, "--images", "new"), *("--output", "s.json"))
     scores = json.loads((project.folder / "s.json").read_text())
     assert scores["accuracy"] == accuracy
     assert f"redness: accuracy {accuracy:.1%}" in output

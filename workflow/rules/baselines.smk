@@ -15,11 +15,11 @@ rule measure_discrepancy:
         "<augmented_logs>/measure_discrepancy.benchmark.tsv"
     threads: config["compute"]["threads"]
     params:
-        code=identify("measure_discrepancy"),
+        code=identify("baselines.measure_discrepancy"),
         decay=config["transport"]["decay"],
         n_threads=config["compute"]["threads"],
     shell:
-        "python -m stages.measure_discrepancy"
+        "python -m stages.baselines.measure_discrepancy"
         " --task {wildcards.task}"
         " --unlabeled {input.unlabeled}"
         " --labeled {input.labeled}"
@@ -43,10 +43,10 @@ rule refine_labels:
         "<augmented_logs>/refine_labels.benchmark.tsv"
     threads: ALL_CORES
     params:
-        code=identify("refine_labels"),
+        code=identify("baselines.refine_labels"),
         refinement=lambda wildcards: METHODS[wildcards.method]["refinement"],
     shell:
-        "python -m stages.refine_labels"
+        "python -m stages.baselines.refine_labels"
         " --task {wildcards.task}"
         " --features {input.features}"
         " --strength {params.refinement[strength]}"

@@ -12,7 +12,7 @@ sys.path.insert(0, str(BASE))
 
 from stages.core.weight_names import is_file
 from stages.settings.errors import SettingsError
-from stages.sources.label_files import audit_settings, decisive_settings, list_label_files, place_images
+from stages.data.sources.label_files import audit_settings, decisive_settings, list_label_files, place_images
 from workflow.identity import Code, FileCache, Libraries, digest_contents, find_device
 from workflow.launch import check, load_settings, start_servers, write_plan
 from workflow.plan import CHECKPOINT_FILES, HELD_OUT, SPLITS, Plan, PlanError

@@ -34,7 +34,7 @@ rule compare_methods:
         "<results_logs>/compare_methods.benchmark.tsv"
     threads: 1
     params:
-        code=identify("compare_methods"),
+        code=identify("report.compare_methods"),
         experiment=config["experiment"],
         runs=[f"{run}={path}" for run, path in COMPARED_RUNS.items()],
         paper_names=json.dumps({name: METHODS[name]["paper_name"] for name in PLAN.compared_methods}),
@@ -42,7 +42,7 @@ rule compare_methods:
         last_epochs=config["comparison"]["last_epochs"],
         logs=untracked(PLAN.layout["results_logs"]),
     shell:
-        "python -m stages.compare_methods"
+        "python -m stages.report.compare_methods"
         " --runs {params.runs}"
         " --tables {input.tables}"
         " --paper-names {params.paper_names:q}"
@@ -69,10 +69,10 @@ rule tabulate_experiments:
         "<results_logs>/tabulate_experiments.benchmark.tsv"
     threads: 1
     params:
-        code=identify("tabulate_experiments"),
+        code=identify("report.tabulate_experiments"),
         paper_names=json.dumps({name: row["paper_name"] for name, row in METHODS.items()}),
     shell:
-        "python -m stages.tabulate_experiments"
+        "python -m stages.report.tabulate_experiments"
         " --comparisons {input}"
         " --paper-names {params.paper_names:q}"
         " --epoch validation"
@@ -92,8 +92,11 @@ rule sum_benchmarks:
         "<results_logs>/sum_benchmarks.benchmark.tsv"
     threads: 1
     params:
-        code=identify("sum_benchmarks"),
+        code=identify("report.sum_benchmarks"),
         logs=untracked(PLAN.layout["results_logs"]),
         epochs=PLAN.last_epoch,
     shell:
-        "python -m stages.sum_benchmarks" " --logs {params.logs}" " --epochs {params.epochs}" " --output {output}" + TEE
+        "python -m stages.report.sum_benchmarks"
+        " --logs {params.logs}"
+        " --epochs {params.epochs}"
+        " --output {output}" + TEE

@@ -9,12 +9,12 @@ def label_digests(wildcards):
 
 def reader_of(dataset):
     """The function that reads a dataset, which the stages find by its name only."""
-    return f"stages.sources.{DATASETS[dataset]['source']}.read"
+    return f"stages.data.sources.{DATASETS[dataset]['source']}.read"
 
 
 def identify_images(wildcards):
     """What decides a dataset's images beside its settings."""
-    return [*identify("prepare_images", reader_of(wildcards.dataset)), *label_digests(wildcards)]
+    return [*identify("data.prepare_images", reader_of(wildcards.dataset)), *label_digests(wildcards)]
 
 
 def cache_options(wildcards):
@@ -59,7 +59,7 @@ rule prepare_images:
         on_error=config["images"]["on_error"],
         cache=untracked(cache_options),
     shell:
-        "python -m stages.prepare_images"
+        "python -m stages.data.prepare_images"
         " --height {params.conversion[height]}"
         " --width {params.conversion[width]}"
         " --channels {params.conversion[channels]}"
@@ -85,8 +85,8 @@ rule prepare_audit:
     threads: 1
     params:
         **READING,
-        code=lambda wildcards: identify("prepare_audit", reader_of(wildcards.dataset)),
+        code=lambda wildcards: identify("data.prepare_audit", reader_of(wildcards.dataset)),
         labels=label_digests,
         audit=lambda wildcards: audit_settings(DATASETS[wildcards.dataset]),
     shell:
-        "python -m stages.prepare_audit" " --tables {input}" " --outputs {output}" + READING_OPTIONS + TEE
+        "python -m stages.data.prepare_audit" " --tables {input}" " --outputs {output}" + READING_OPTIONS + TEE

@@ -56,7 +56,7 @@ rule initialize_network:
     threads: config["compute"]["threads"]
     params:
         **TRAINING,
-        code=identify("initialize_network"),
+        code=identify("epoch.initialize_network"),
         backbone=config["network"]["backbone"],
         pretrained=untracked(config["network"]["pretrained"] or "none"),
         pretrained_digest=pretrained_digest(),
@@ -68,7 +68,7 @@ rule initialize_network:
         separate=lambda wildcards: wildcards.initial == "initial_separate",
         passes=config["training"]["initial_epochs"],
     shell:
-        "python -m stages.initialize_network"
+        "python -m stages.epoch.initialize_network"
         " --tables {input.tables}"
         " --images {input.images}"
         " --backbone {params.backbone}"
@@ -98,13 +98,13 @@ rule extract_features:
     threads: config["compute"]["threads"]
     params:
         **NETWORK,
-        code=identify("extract_features"),
+        code=identify("epoch.extract_features"),
         tasks=lambda wildcards: PLAN.feature_tasks(wildcards.method, int(wildcards.epoch), wildcards.dataset),
         normalize=config["features"]["normalize"],
         label_source=lambda wildcards: PLAN.label_source(wildcards.method),
         batch_size=config["features"]["batch_size"],
     shell:
-        "python -m stages.extract_features"
+        "python -m stages.epoch.extract_features"
         " --network {input.network}"
         " --card {input.card}"
         " --table {input.table}"
@@ -128,11 +128,11 @@ rule estimate_density:
         "<augmented_logs>/estimate_density.benchmark.tsv"
     threads: DENSITY_CORES
     params:
-        code=identify("estimate_density"),
+        code=identify("epoch.estimate_density"),
         cutoff_quantile=config["density"]["cutoff_quantile"],
         device=untracked("cpu" if config["compute"]["device"] == "cpu" else "auto"),
     shell:
-        "python -m stages.estimate_density"
+        "python -m stages.epoch.estimate_density"
         " --features {input.features}"
         " --task {wildcards.task}"
         " --cutoff-quantile {params.cutoff_quantile}"
@@ -157,14 +157,14 @@ rule fit_mixture:
         "<augmented_logs>/fit_mixture.benchmark.tsv"
     threads: config["compute"]["threads"]
     params:
-        code=identify("fit_mixture"),
+        code=identify("epoch.fit_mixture"),
         components=config["mixture"]["components"],
         covariance=config["mixture"]["covariance"],
         max_iterations=config["mixture"]["max_iterations"],
         tolerance=config["mixture"]["tolerance"],
         n_threads=config["compute"]["threads"],
     shell:
-        "python -m stages.fit_mixture"
+        "python -m stages.epoch.fit_mixture"
         " --task {wildcards.task}"
         " --unlabeled {input.unlabeled}"
         " --labeled {input.labeled}"
@@ -193,11 +193,11 @@ rule weigh_distribution:
         "<augmented_logs>/weigh_distribution.benchmark.tsv"
     threads: 1
     params:
-        code=identify("weigh_distribution"),
+        code=identify("epoch.weigh_distribution"),
         ground_distance=config["transport"]["ground_distance"],
         decay=config["transport"]["decay"],
     shell:
-        "python -m stages.weigh_distribution"
+        "python -m stages.epoch.weigh_distribution"
         " --unlabeled {input.unlabeled}"
         " --labeled {input.labeled}"
         " --ground-distance {params.ground_distance}"
@@ -225,12 +225,12 @@ rule materialize_labels:
         "<augmented_logs>/materialize_labels.benchmark.tsv"
     threads: 1
     params:
-        code=identify("materialize_labels"),
+        code=identify("epoch.materialize_labels"),
         tables=lambda wildcards, input: [f"--{name} {input[name]}" for name in PLAN.selection_tables(wildcards.method)],
         labels=lambda wildcards: PLAN.label_settings(wildcards.method),
         selection=lambda wildcards: json.dumps(PLAN.label_settings(wildcards.method)["selection"]),
     shell:
-        "python -m stages.materialize_labels"
+        "python -m stages.epoch.materialize_labels"
         " --task {wildcards.task}"
         " --features {input.features}"
         " {params.tables}"
@@ -273,7 +273,7 @@ rule train_epoch:
     threads: config["compute"]["threads"]
     params:
         **TRAINING,
-        code=identify("train_epoch"),
+        code=identify("epoch.train_epoch"),
         schedule=lambda wildcards: PLAN.schedule(wildcards.method),
         labels=lambda wildcards: [f"{task}={path}" for task, path in epoch_labels(wildcards)],
         label_transfer=lambda wildcards: "label_transfer" in METHODS[wildcards.method],
@@ -282,7 +282,7 @@ rule train_epoch:
             lambda wildcards: PLAN.discarded_optimizers(wildcards.seed, wildcards.method, int(wildcards.epoch))
         ),
     shell:
-        "python -m stages.train_epoch"
+        "python -m stages.epoch.train_epoch"
         " --schedule {params.schedule}"
         " --tables {input.tables}"
         " --images {input.images}"
@@ -314,11 +314,11 @@ rule evaluate_network:
     threads: config["compute"]["threads"]
     params:
         **NETWORK,
-        code=identify("evaluate_network"),
+        code=identify("epoch.evaluate_network"),
         order=PLAN.datasets,
         batch_size=config["features"]["batch_size"],
     shell:
-        "python -m stages.evaluate_network"
+        "python -m stages.epoch.evaluate_network"
         " --network {input.network}"
         " --card {input.card}"
         " --tables {input.tables}"

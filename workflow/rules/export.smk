@@ -51,11 +51,11 @@ rule export_network:
         "<run_logs>/export_network.benchmark.tsv"
     threads: config["compute"]["threads"]
     params:
-        code=identify("export_network"),
+        code=identify("report.export_network"),
         order=PLAN.datasets,
         n_threads=config["compute"]["threads"],
     shell:
-        "python -m stages.export_network"
+        "python -m stages.report.export_network"
         " --network {input.network}"
         " --metrics {input.metrics}"
         " --tables {input.tables}"
@@ -80,12 +80,12 @@ rule write_model_card:
         "<run_logs>/write_model_card.benchmark.tsv"
     threads: 1
     params:
-        code=identify("write_model_card", *sorted({reader_of(dataset) for dataset in DATASETS})),
+        code=identify("report.write_model_card", *sorted({reader_of(dataset) for dataset in DATASETS})),
         metrics=lambda wildcards: [f"{seed}={path}" for seed, path in card_metrics(wildcards).items()],
         method=lambda wildcards: json.dumps({"name": wildcards.method, **METHODS[wildcards.method]}),
         settings=json.dumps(card_settings()),
     shell:
-        "python -m stages.write_model_card"
+        "python -m stages.report.write_model_card"
         " --network {input.network}"
         " --cards {input.cards}"
         " --export {input.export}"

@@ -18,9 +18,9 @@ rule audit_weights:
         "<augmented_logs>/audit_weights.benchmark.tsv"
     threads: 1
     params:
-        code=identify("audit_weights"),
+        code=identify("report.audit_weights"),
     shell:
-        "python -m stages.audit_weights"
+        "python -m stages.report.audit_weights"
         " --task {wildcards.task}"
         " --weights-table {input.weights}"
         " --audit-table {input.labels}"
@@ -49,13 +49,13 @@ rule collect_metrics:
         "<run_logs>/collect_metrics.benchmark.tsv"
     threads: 1
     params:
-        code=identify("collect_metrics"),
+        code=identify("report.collect_metrics"),
         # No inputs: networks that were thinned out shall not be trained again.
         networks=files_of_checkpoints("network.safetensors"),
         select=config["training"]["select"],
         keep=describe_kept(config["storage"]["keep_networks"]),
     shell:
-        "python -m stages.collect_metrics"
+        "python -m stages.report.collect_metrics"
         " --metrics {input.metrics}"
         " --networks {params.networks}"
         " --select {params.select}"

@@ -1,0 +1,113 @@
+"""What every stage shares as a command: its options, its progress bar and its one-line errors."""
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NoReturn, TextIO
+
+# Read by libraries when they are imported or first used: POT need not import torch, and cuBLAS is
+# deterministic only with a workspace of fixed size.
+os.environ.setdefault("POT_BACKEND_DISABLE_PYTORCH", "1")
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+
+def stage_parser(description: str) -> argparse.ArgumentParser:
+    """A parser whose `--help` begins with the stage's docstring and shows every default."""
+    return argparse.ArgumentParser(
+        prog=f"python -m {sys.orig_argv[2]}" if sys.orig_argv[1:2] == ["-m"] else None,
+        description=description,
+        formatter_class=_HelpFormatter,
+        allow_abbrev=False,
+    )
+
+
+def positive_int(text: str) -> int:
+    """A whole number from 1 up, for argparse."""
+    if (value := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is too small; the least is 1")
+    return value
+
+
+class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default is None else super()._get_help_string(action)
+
+
+def run_stage(main: Callable[[], int | None]) -> NoReturn:
+    """Run `main` and end with the status it returns; an expected error becomes one line on standard error and status 1.
+
+    `STAGE_TRACEBACK=1` in the environment shows the traceback as well.
+    """
+    name = Path(sys.argv[0]).stem
+    try:
+        status = main() or 0
+    except (ValueError, OSError, MemoryError) as error:
+        if os.environ.get("STAGE_TRACEBACK"):
+            raise
+        message = str(error) or type(error).__name__
+        print(f"{name}: error: {message}", file=sys.stderr)
+        status = 1
+    except RuntimeError as error:
+        if "out of memory" not in str(error):
+            raise
+        print(f"{name}: error: {error}; lower training.batch_size or features.batch_size", file=sys.stderr)
+        status = 1
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted", file=sys.stderr)
+        status = 128 + signal.SIGINT
+    # What a stage wrote is on the disk by now. Taking torch's modules down one by one would add
+    # 0.6 s to every job.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def show_progress(items: Iterable, *, description: str, total: int | None = None, unit: str = "batch") -> Iterable:
+    """Wrap `items` in a progress bar that stays away from short work.
+
+    On a terminal it moves; in a log it adds a line every ten seconds.
+    """
+    from tqdm import tqdm
+
+    terminal = sys.stderr.isatty()
+    return tqdm(
+        items,
+        desc=description,
+        total=total,
+        unit=unit,
+        file=sys.stderr if terminal else _LineStream(sys.stderr),
+        delay=1.0 if terminal else 10.0,
+        mininterval=0.2 if terminal else 10.0,
+        ascii=not terminal,
+        leave=False,
+        dynamic_ncols=terminal,
+    )
+
+
+class _LineStream:
+    """Gives every state of a progress bar a line of its own, for logs."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        if state := text.strip("\r\n "):
+            self._stream.write(f"{state}\n")
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+
+def limit_threads(n_threads: int) -> None:
+    """Set the size of the OpenMP and BLAS pools, of libraries imported already and of those that follow."""
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[name] = str(n_threads)
+    if "numpy" in sys.modules:
+        from threadpoolctl import threadpool_limits
+
+        # As when it is loaded, OpenBLAS shall not take more threads than there are cores.
+        n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        threadpool_limits({"openmp": n_threads, "blas": min(n_threads, n_cores)})

@@ -1,0 +1,123 @@
+"""Cartoon faces drawn in code: a dataset with nothing to download."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field
+
+from stages.core.seeds import derive_seed
+from stages.data.sources.base import SPLITS, Manifest, Sample, Tolerance, build_manifest
+from stages.data.sources.reader import Reader
+from stages.settings.datasets import SOURCE, Dataset
+from stages.settings.section import OPTIONAL, Section, Seed
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image
+
+FREQUENCIES = {"expression": (0.18, 0.23, 0.22, 0.20, 0.17), "pose": (0.17, 0.20, 0.26, 0.20, 0.17)}
+
+
+class FaceSamples(Section):
+    """How many faces are drawn."""
+
+    train: int = Field(ge=2, description="Faces to train on.")
+    validation: int = Field(ge=2, description="Faces to choose an epoch by.")
+    test: int = Field(ge=2, description="Faces to report on.")
+
+
+class SyntheticFaces(Dataset):
+    """Cartoon faces drawn in code.
+
+    `style: dark_noisy` or `bright_clean`, `seed`, `samples: {train: n, validation: n, test: n}`; the task is
+    `expression` or `pose`.
+    """
+
+    source: Literal["synthetic_faces"] = SOURCE
+    task: Literal["expression", "pose"] = Field(description="What the drawn faces are labelled for.")
+    style: Literal["dark_noisy", "bright_clean"] = Field(description="How the faces look.")
+    seed: Annotated[Seed, OPTIONAL] = Field(
+        None, description="Of the faces; datasets with different seeds share none. 0 where it is left out."
+    )
+    samples: FaceSamples = Field(description=FaceSamples.__doc__)
+
+
+@dataclass(frozen=True)
+class FaceLoader:
+    """Draws the face that a virtual path such as `train/000012.png` stands for."""
+
+    seed: int
+    style: str
+
+    def __call__(self, sample: Sample, size: int) -> "Image.Image":
+        """Draw one face at the size it is used in."""
+        from PIL import Image
+
+        from stages.data.sources.faces import draw_face
+
+        split, name = sample.path.split("/")
+        rng, labels = self.start(split, int(name.removesuffix(".png")))
+        return Image.fromarray(draw_face(rng, **labels, style=self.style, size=size))
+
+    def find_file(self, sample: Sample) -> None:
+        """No file."""
+
+    def start(self, split: str, number: int) -> "tuple[np.random.Generator, dict[str, str]]":
+        """The random generator of one face, and the face's class for either task."""
+        import numpy as np
+
+        classes = list_classes()
+        rng = np.random.default_rng(derive_seed(self.seed, 0, f"face/{self.style}/{split}/{number}"))
+        drawn = {task: rng.choice(len(names), p=FREQUENCIES[task]) for task, names in classes.items()}
+        if number < len(classes["expression"]):
+            # So that the smallest dataset has every class.
+            drawn = {"expression": number, "pose": 2 * number % len(classes["pose"])}
+        return rng, {task: classes[task][index] for task, index in drawn.items()}
+
+
+def list_classes() -> dict[str, tuple[str, ...]]:
+    """Class names by task."""
+    from stages.data.sources.faces import EXPRESSIONS, POSES
+
+    return {"expression": EXPRESSIONS, "pose": POSES}
+
+
+def read(settings: Mapping[str, Any], data_root: Path, tolerance: Tolerance) -> Manifest:
+    """Faces by `seed`, `style` and `samples`; the class for the other task is an audit label.
+
+    Face i of a split depends on seed, style, split and i, not on how many there are.
+
+    Raises:
+        ValueError: the task or the style is not one of the drawn ones.
+    """
+    from stages.data.sources.faces import STYLES
+
+    task, style = settings["task"], settings["style"]
+    if task not in FREQUENCIES:
+        raise ValueError(
+            f"synthetic_faces are labelled for {' or '.join(FREQUENCIES)}, not for '{task}'; correct `task`"
+        )
+    if style not in STYLES:
+        raise ValueError(f"synthetic_faces have no style '{style}'; set `style` to {' or '.join(STYLES)}")
+    load = FaceLoader(settings.get("seed", 0), style)
+    samples = []
+    for split in SPLITS:
+        for number in range(settings["samples"][split]):
+            labels = load.start(split, number)[1]
+            label = labels.pop(task)
+            samples.append(Sample(f"{split}/{number:06d}.png", label, split, labels))
+    return build_manifest(samples, load, settings, "synthetic_faces")
+
+
+def _list_audited_tasks(settings: Mapping[str, Any]) -> list[str]:
+    return [task for task in FREQUENCIES if task != settings["task"]]
+
+
+READER = Reader(
+    read=read,
+    settings=SyntheticFaces,
+    origin="drawn by this project's code.",
+    audited_tasks=_list_audited_tasks,
+)

@@ -1,0 +1,87 @@
+"""Run the network of the previous epoch over a dataset whose features the weights need.
+
+Writes, per task, the feature vector f that enters the task's classifier and the soft label, its softmax
+(section 4.1), in row groups as they come.
+"""
+
+from stages.command.options import Stopwatch, add_compute_options
+from stages.command.stage import positive_int, run_stage, show_progress, stage_parser
+from stages.core.training import (
+    choose_device,
+    normalise_features,
+    place_network,
+    predict_batches,
+    prepare_torch,
+)
+from stages.storage.checkpoints import load_network
+from stages.storage.contracts import FEATURES
+from stages.storage.datasets import open_split
+from stages.storage.tables import Provenance, open_writer
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = stage_parser(__doc__)
+    parser.add_argument("--network", required=True, metavar="SAFETENSORS", help="checkpoint of the previous epoch")
+    parser.add_argument("--card", required=True, metavar="JSON", help="its checkpoint.json")
+    parser.add_argument("--table", required=True, metavar="PARQUET", help="manifest of the dataset's training split")
+    parser.add_argument("--images", required=True, metavar="NPY", help="its images")
+    parser.add_argument("--tasks", nargs="+", required=True, help="whose features are wanted")
+    parser.add_argument("--normalize", choices=("l2", "none"), default="l2", help="scale of the features")
+    parser.add_argument(
+        "--label-source",
+        choices=("classifier", "transfer"),
+        default="classifier",
+        help="who gives the soft labels: the classifiers or the label transfer networks",
+    )
+    parser.add_argument("--batch-size", type=positive_int, default=256, help="images at a time")
+    parser.add_argument("--output", required=True, metavar="PARQUET", help="features and soft labels")
+    add_compute_options(parser)
+    options = parser.parse_args(argv)
+    stopwatch = Stopwatch()
+    split = open_split(options.table, options.images)
+    prepare_torch(options.threads, seed=0)
+    device = choose_device(options.device)
+    network = place_network(load_network(options.network, [split], options.card), device)
+    classes = network.specification.classes
+    transferred = options.label_source == "transfer"
+    if transferred and not network.specification.label_transfer:
+        raise ValueError(f"{options.network}: has no label transfer networks yet; raise label_transfer.warmup")
+    if unknown := [task for task in options.tasks if task not in classes]:
+        raise ValueError(f"{options.network}: has no task {unknown}; its tasks are {list(classes)}")
+    metadata = {
+        "dataset": split.name,
+        "dim": network.specification.head_features,
+        "dtype": "float32",
+        "normalize": options.normalize,
+        "classes": {task: classes[task] for task in options.tasks},
+    }
+    parameters = {name: getattr(options, name) for name in ("tasks", "normalize", "label_source", "batch_size")}
+    provenance = Provenance(
+        "extract_features",
+        parameters,
+        [options.network, options.table],
+        device=device.type,
+        precision="float32",
+    )
+    batches = predict_batches(
+        network,
+        split.images,
+        batch_size=options.batch_size,
+        device=device,
+        tasks=options.tasks,
+        transferred=transferred,
+    )
+    n_batches = -(-len(split.images) // options.batch_size)
+    with open_writer(options.output, FEATURES, metadata=metadata, provenance=provenance) as writer:
+        for rows, features, soft_labels in show_progress(batches, description=split.name, total=n_batches):
+            columns = {"sample_id": split.sample_ids[rows]}
+            for task in options.tasks:
+                columns[f"features_{task}"] = normalise_features(features[task], options.normalize)
+                columns[f"soft_label_{task}"] = soft_labels[task]
+            writer.write(columns)
+        split.confirm()
+    print(f"features of {len(split.images)} samples of {split.name}  ({stopwatch.seconds:.1f} s)")
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,143 @@
+"""Train one epoch: on one dataset (equations 5 and 9) or on a share of all of them mixed.
+
+A dataset's own task learns from its given labels, the other tasks from the label vectors that were
+materialized for it, where the method has any. The optimizer goes on from the checkpoint.
+"""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from stages.command.options import Stopwatch, add_split_options, confirm_splits, open_splits
+from stages.command.stage import run_stage, stage_parser
+from stages.core.adam import Adam
+from stages.core.losses import LabelTransferTerm, RegularizationTerm, Term
+from stages.core.network import MultiTaskNetwork, add_label_transfer
+from stages.core.regularization import Regularization
+from stages.core.seeds import derive_seed
+from stages.core.training import SCHEDULES, choose_device, place_network, prepare_torch
+from stages.epoch.training_pass import add_training_options, describe_training, make_batches, output_paths, run_pass
+from stages.storage.checkpoints import load_network, load_optimizer, save_checkpoint
+from stages.storage.datasets import PreparedSplit
+from stages.storage.labels import read_labels
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = stage_parser(__doc__)
+    parser.add_argument("--schedule", choices=SCHEDULES, default="alternating", help="of the method")
+    add_split_options(parser)
+    parser.add_argument("--network", required=True, metavar="SAFETENSORS", help="weights to go on from")
+    parser.add_argument("--optimizer", required=True, metavar="SAFETENSORS", help="Adam's state to go on from")
+    parser.add_argument("--card", required=True, metavar="JSON", help="checkpoint.json of both")
+    parser.add_argument("--labels", nargs="*", default=[], metavar="TASK=PARQUET", help="labels of the other tasks")
+    parser.add_argument("--epoch", type=int, required=True, help="number of this epoch, from 1")
+    parser.add_argument("--label-transfer", choices=("True", "False"), default="False", help="train such networks too")
+    parser.add_argument("--laplacian", type=float, default=0, help="weight of the batch graph's roughness")
+    parser.add_argument("--l21", type=float, default=0, help="weight of the classifiers' l2,1 norms")
+    parser.add_argument(
+        "--joint-nuclear", type=float, default=0, help="weight of the stacked classifiers' nuclear norm"
+    )
+    parser.add_argument("--task-nuclear", type=float, default=0, help="weight of the classifiers' nuclear norms")
+    parser.add_argument("--neighbors", type=int, default=5, help="of a sample in the batch graph")
+    parser.add_argument("--discard", nargs="*", default=[], metavar="PATH", help="deleted once the epoch is trained")
+    add_training_options(parser)
+    options = parser.parse_args(argv)
+    stopwatch = Stopwatch()
+    splits = open_splits(options)
+    regularization = Regularization(
+        laplacian=options.laplacian,
+        l21=options.l21,
+        joint_nuclear=options.joint_nuclear,
+        task_nuclear=options.task_nuclear,
+        n_neighbors=options.neighbors,
+    )
+    prepare_torch(options.threads, derive_seed(options.seed, options.epoch, "training"))
+    device = choose_device(options.device)
+    network, optimizer = resume_training(options, splits, device)
+    path_labels = [tuple(entry.split("=", 1)) for entry in options.labels]
+    classes = network.specification.classes
+    if options.schedule == "alternating":
+        check_tasks([task for task, _ in path_labels], splits[0].task, classes)
+    labels = read_labels(path_labels, splits, classes)
+    # With K datasets an epoch is a K-th of a pass, so that K epochs see every sample once whatever
+    # the schedule.
+    place = (options.epoch - 1) % len(splits)
+    batches = make_batches(options, splits, labels, epoch=options.epoch - place, share=(place, len(splits)))
+    terms: list[Term] = [LabelTransferTerm()] if network.specification.label_transfer else []
+    if regularization.active:
+        terms.append(RegularizationTerm(regularization))
+    losses = run_pass(options, network, optimizer, batches, device, description=f"epoch {options.epoch}", terms=terms)
+    confirm_splits(splits)
+    given = {split.task for split in splits}
+    materialized = {task for task, _ in path_labels}
+    kinds = {
+        task: "both" if task in given & materialized else "given" if task in given else "materialized"
+        for task in losses.tasks
+    }
+    parameters = {"epoch": options.epoch, "schedule": options.schedule, "regularization": asdict(regularization)}
+    inputs = [*options.tables, options.network, options.optimizer, *(path for _, path in path_labels)]
+    dataset = splits[0].name if len(splits) == 1 else None
+    save_checkpoint(
+        output_paths(options),
+        network,
+        optimizer,
+        provenance=describe_training(options, "train_epoch", parameters, inputs, device),
+        epoch=options.epoch,
+        dataset=dataset,
+        losses=losses,
+        labels=kinds,
+        n_samples=batches.n_samples,
+        seed=options.seed,
+        threads=options.threads,
+        seconds=stopwatch.seconds,
+    )
+    for path in options.discard:
+        Path(path).unlink(missing_ok=True)
+    summary = ", ".join(
+        f"{task} {loss.cross_entropy:.3f}"
+        + (f" (distilled, KL {loss.divergence:.3f})" if kinds[task] != "given" else "")
+        for task, loss in losses.tasks.items()
+    )
+    print(
+        f"epoch {options.epoch:3d}  {dataset or 'mixed'}, {batches.n_samples} samples: {summary}  "
+        f"({stopwatch.seconds:.1f} s)"
+    )
+
+
+def resume_training(
+    options: argparse.Namespace, splits: Sequence[PreparedSplit], device: torch.device
+) -> tuple[MultiTaskNetwork, Adam]:
+    """The network and the optimizer of the checkpoint, with label transfer networks where they are to begin.
+
+    Raises:
+        ValueError: the checkpoint is missing, damaged or of another network.
+    """
+    network = load_network(options.network, splits, options.card)
+    known = set(dict(network.named_parameters()))
+    if options.label_transfer == "True" and not network.specification.label_transfer:
+        # Their first weights are those that the seed gives after a whole network's: what it was loaded into, once.
+        MultiTaskNetwork(network.specification)
+        network = add_label_transfer(network)
+    network = place_network(network, device)
+    optimizer = Adam(network, options.learning_rate)
+    load_optimizer(options.optimizer, optimizer, fresh=set(optimizer.state) - known, card=options.card)
+    return network, optimizer
+
+
+def check_tasks(tasks: Sequence[str], own: str, classes: Mapping[str, Sequence[str]]) -> None:
+    """Whether an alternating epoch has labels for all tasks but the dataset's own.
+
+    Raises:
+        ValueError: it has not.
+    """
+    if set(tasks) != set(classes) - {own}:
+        raise ValueError(
+            f"--labels must name all tasks but the dataset's own, {sorted(set(classes) - {own})}, not {sorted(tasks)}"
+        )
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,126 @@
+"""What the two stages that train share: their options, the batches of a pass and the checkpoint it leaves."""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+
+from stages.command.options import add_compute_options
+from stages.command.stage import positive_int, show_progress
+from stages.core.adam import Adam
+from stages.core.augmentation import Augmentation
+from stages.core.batches import EpochBatches, TrainingSet, one_hot
+from stages.core.losses import Term
+from stages.core.network import MultiTaskNetwork
+from stages.core.seeds import derive_seed
+from stages.core.training import PassLosses, name_training_precision, train_pass
+from stages.storage.checkpoints import CheckpointPaths
+from stages.storage.datasets import PreparedSplit
+from stages.storage.provenance import Provenance
+
+
+def add_training_options(parser: argparse.ArgumentParser) -> None:
+    """What a pass of training needs beside its data."""
+    parser.add_argument("--batch-size", type=positive_int, default=32, help="samples per step")
+    parser.add_argument("--learning-rate", type=float, default=1e-4, help="of Adam")
+    parser.add_argument("--loader-workers", type=int, default=0, help="processes that load batches")
+    parser.add_argument("--seed", type=int, default=0, help="the experiment's seed")
+    parser.add_argument("--horizontal-flip", choices=("True", "False"), default="False", help="mirror half the images")
+    parser.add_argument("--shift", type=int, default=0, help="largest shift in pixels")
+    parser.add_argument("--brightness", type=float, default=0.0, help="largest relative change of brightness")
+    parser.add_argument("--contrast", type=float, default=0.0, help="largest relative change of contrast")
+    parser.add_argument("--output-network", required=True, metavar="SAFETENSORS")
+    parser.add_argument("--output-optimizer", required=True, metavar="SAFETENSORS")
+    parser.add_argument("--output-card", required=True, metavar="JSON")
+    add_compute_options(parser)
+
+
+def make_batches(
+    options: argparse.Namespace,
+    splits: Sequence[PreparedSplit],
+    labels: Mapping[str, Mapping[str, np.ndarray]],
+    *,
+    epoch: int,
+    purpose: str = "",
+    share: tuple[int, int] = (0, 1),
+) -> EpochBatches:
+    """The batches of a pass over prepared splits.
+
+    Args:
+        options: of `add_training_options`.
+        splits: the datasets to mix; each trains its own task on its own labels.
+        labels: label vectors of further tasks, float32 (n, C^k), by dataset and task.
+        epoch: with which the pass begins, for the seeds.
+        purpose: what tells the seeds of this pass from those of the epoch's others.
+        share: see `EpochBatches`.
+    """
+    training_sets = [
+        TrainingSet(
+            split.images,
+            split.sample_ids,
+            {split.task: one_hot(split.labels, len(split.classes)), **labels.get(split.name, {})},
+            split.task,
+        )
+        for split in splits
+    ]
+    return EpochBatches(
+        training_sets,
+        batch_size=options.batch_size,
+        augmentation=_read_augmentation(options),
+        order_seed=derive_seed(options.seed, epoch, f"order{purpose}"),
+        augmentation_seed=derive_seed(options.seed, epoch, f"augmentation{purpose}"),
+        share=share,
+    )
+
+
+def run_pass(
+    options: argparse.Namespace,
+    network: MultiTaskNetwork,
+    optimizer: Adam,
+    batches: EpochBatches,
+    device: torch.device,
+    *,
+    description: str,
+    terms: Sequence[Term] = (),
+) -> PassLosses:
+    """`train_pass` with loader processes and a progress bar, which `description` stands before."""
+    loader = batches.load(options.loader_workers, pin_memory=device.type == "cuda")
+    return train_pass(network, optimizer, show_progress(loader, description=description), device, terms)
+
+
+def output_paths(options: argparse.Namespace) -> CheckpointPaths:
+    """The files of the checkpoint that the `--output-...` options name."""
+    return CheckpointPaths(options.output_network, options.output_optimizer, options.output_card)
+
+
+def describe_training(
+    options: argparse.Namespace, stage: str, parameters: Mapping[str, Any], inputs: Sequence[str], device: torch.device
+) -> Provenance:
+    """Where a checkpoint comes from.
+
+    Args:
+        options: of `add_training_options`; those that decide the result are recorded.
+        stage: which one trained.
+        parameters: its own.
+        inputs: paths of the files it read.
+        device: where it trained.
+    """
+    parameters = {
+        **parameters,
+        "batch_size": options.batch_size,
+        "learning_rate": options.learning_rate,
+        "augmentation": asdict(_read_augmentation(options)),
+    }
+    return Provenance(stage, parameters, inputs, device=device.type, precision=name_training_precision(device))
+
+
+def _read_augmentation(options: argparse.Namespace) -> Augmentation:
+    return Augmentation(
+        horizontal_flip=options.horizontal_flip == "True",
+        shift=options.shift,
+        brightness=options.brightness,
+        contrast=options.contrast,
+    )

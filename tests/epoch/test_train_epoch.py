@@ -1,0 +1,96 @@
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from stages.storage.contracts import LABELS
+from stages.storage.tables import Provenance, read_table, write_table
+
+
+@pytest.fixture(scope="module")
+def labels(run):
+    features = run.extract("initial", "train")
+    return run.weigh("train", features, trained="faces", task="pose", labeled="heads", number=1)["labels"]
+
+
+def test_the_card_separates_given_from_materialized_labels(run, labels):
+    run.train("trained", "initial", trained="faces", labels={"pose": labels}, epoch=1)
+    card = json.loads(run.checkpoint("trained")["card"].read_text())
+    assert (card["epoch"], card["dataset"], card["n_samples"]) == (1, "faces", 30)
+    own, other = card["losses"]["expression"], card["losses"]["pose"]
+    assert (own["labels"], own["label_entropy"]) == ("given", 0)
+    assert other["labels"] == "materialized"
+    assert other["cross_entropy"] > other["label_entropy"] > 0
+    assert other["divergence"] == pytest.approx(other["cross_entropy"] - other["label_entropy"])
+    assert "../faces/train.parquet" in card["inputs"]
+    assert "../initial/optimizer.safetensors" in card["inputs"]
+
+
+def test_the_optimizer_goes_on(run, labels):
+    run.train("trained", "initial", trained="faces", labels={"pose": labels}, epoch=1)
+    before, after = (load_file(run.checkpoint(name)["optimizer"]) for name in ("initial", "trained"))
+    # Two passes over 68 samples and one over 30, in batches of 8.
+    assert before["step.cross_stitch"] == 18
+    assert after["step.cross_stitch"] == 22
+    assert not torch.equal(before["exp_avg.cross_stitch"], after["exp_avg.cross_stitch"])
+
+
+def test_other_label_vectors_train_another_network(run, labels, tmp_path):
+    table = read_table(labels, LABELS)
+    swapped = {**table.columns, "training_label": table["training_label"][:, ::-1].copy()}
+    metadata = {key: table.metadata[key] for key in LABELS.metadata}
+    write_table(tmp_path / "l.parquet", LABELS, swapped, metadata=metadata, provenance=Provenance("test", {}, []))
+    run.train("trained", "initial", trained="faces", labels={"pose": labels}, epoch=1)
+    run.train("swapped", "initial", trained="faces", labels={"pose": tmp_path / "l.parquet"}, epoch=1)
+    first, second = (load_file(run.checkpoint(name)["network"]) for name in ("trained", "swapped"))
+    assert (first["backbone.0.weight"] - second["backbone.0.weight"]).abs().max() > 1e-4
+
+
+def test_a_diverging_loss_leaves_no_checkpoint(run, labels):
+    with pytest.raises(ValueError, match=r"the loss of batch \d+ is nan \(sample_id [\d, ]+\)"):
+        run.train(
+            "diverged",
+            "initial",
+            trained="faces",
+            labels={"pose": labels},
+            epoch=1,
+            options=["--learning-rate", "1e30"],
+        )
+    assert not any(path.exists() for path in run.checkpoint("diverged").values())
+
+
+def test_labels_of_other_samples_are_refused(run, labels):
+    with pytest.raises(ValueError, match=r"labels\.parquet: its samples are not those of .*heads/train\.parquet"):
+        run.train("broken", "initial", trained="heads", labels={"expression": labels}, epoch=1)
+
+
+def test_labels_with_other_classes_are_refused(run, labels, tmp_path):
+    table = read_table(labels, LABELS)
+    metadata = {**{key: table.metadata[key] for key in LABELS.metadata}, "classes": ["up", "down"]}
+    path = tmp_path / "labels.parquet"
+    write_table(path, LABELS, table.columns, metadata=metadata, provenance=Provenance("test", {}, []))
+    with pytest.raises(ValueError, match=r"has the classes \['up', 'down'\], the network's task \['frontal', 'left'\]"):
+        run.train("broken", "initial", trained="faces", labels={"pose": path}, epoch=1)
+
+
+def test_labels_of_another_dataset_of_the_same_size_are_refused(run, labels, tmp_path):
+    table = read_table(labels, LABELS)
+    metadata = {**{key: table.metadata[key] for key in LABELS.metadata}, "dataset": "heads"}
+    path = tmp_path / "labels.parquet"
+    write_table(path, LABELS, table.columns, metadata=metadata, provenance=Provenance("test", {}, []))
+    with pytest.raises(ValueError, match="its samples are not those of"):
+        run.train("broken", "initial", trained="faces", labels={"pose": path}, epoch=1)
+
+
+@pytest.mark.parametrize("tasks", [(), ("expression",), ("pose", "expression")])
+def test_all_other_tasks_and_only_they_need_labels(run, labels, tasks):
+    with pytest.raises(ValueError, match=r"--labels must name all tasks but the dataset's own, \['pose'\]"):
+        run.train("broken", "initial", trained="faces", labels=dict.fromkeys(tasks, labels), epoch=1)
+
+
+def test_a_last_step_that_diverges_leaves_no_checkpoint(run, labels):
+    options = ["--learning-rate", "1e39", "--batch-size", "30"]
+    with pytest.raises(ValueError, match=r"the last step left .* with values that are not finite"):
+        run.train("diverged", "initial", trained="faces", labels={"pose": labels}, epoch=1, options=options)
+    assert not any(path.exists() for path in run.checkpoint("diverged").values())
