@@ -29,10 +29,9 @@ def write_features(path: Path, n_samples: int, n_classes: int, dim: int, seed: i
     rng = np.random.default_rng(seed)
     centres = np.random.default_rng(0).normal(size=(n_classes, dim))
     shares = 1 / np.arange(1, n_classes + 1) ** 0.7
-    provenance = Provenance("extract_features", {}, [])
     metadata = {"dataset": path.stem, "dim": dim, "dtype": "float32", "normalize": "l2"}
-    metadata |= {"classes": {TASK: [f"style {k}" for k in range(n_classes)]}, **provenance.describe(path)}
-    with open_writer(path, FEATURES, metadata) as writer:
+    metadata |= {"classes": {TASK: [f"style {k}" for k in range(n_classes)]}}
+    with open_writer(path, FEATURES, metadata=metadata, provenance=Provenance("extract_features", {}, [])) as writer:
         for start in range(0, n_samples, 4096):
             n = min(4096, n_samples - start)
             labels = rng.choice(n_classes, n, p=shares / shares.sum())
@@ -51,7 +50,7 @@ def write_features(path: Path, n_samples: int, n_classes: int, dim: int, seed: i
 def run_stage(stage: str, *options: str) -> tuple[float, float]:
     """Wall seconds and peak gigabytes of one stage."""
     start = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "-m", f"stages.{stage}", *options], stdout=subprocess.DEVNULL)
+    process = subprocess.Popen([sys.executable, "-m", f"stages.epoch.{stage}", *options], stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         sys.exit(f"{stage} failed")

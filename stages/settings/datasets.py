@@ -1,4 +1,4 @@
-"""What the keys of datasets share; those of a source are a class in its reader's module, in stages/data/sources."""
+"""What the keys of datasets share; those of a source are a class beside its reader, in stages/data/sources."""
 
 from typing import Annotated
 

@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from stages.core.suggestions import escape_name
-from stages.data.images import convert_image
 from stages.data.sources.base import Sample
+from stages.data.sources.images import convert_image
 
 SAMPLES_PER_CHUNK = 64
 CHUNKS_AHEAD_PER_WORKER = 2

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from stages.data.images import convert_image
+from stages.data.sources.images import convert_image
 
 GREY_OF_RED = 76  # 0.299 * 255
 
