@@ -19,13 +19,6 @@ MODULES = (
     *("__init__.py", "command/__init__.py", "command/stage.py", "command/warm_start.py"),
     *("core/__init__.py", "core/errors.py"),
 )
-    "__init__.py",
-    "command/__init__.py",
-    "command/stage.py",
-    "command/warm_start.py",
-    "core/__init__.py",
-    "core/errors.py",
-)
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="servers are started on Linux only")
 
 
