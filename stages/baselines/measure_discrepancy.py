@@ -4,6 +4,7 @@ import numpy as np
 
 from stages.command.stage import limit_threads, run_stage, stage_parser
 from stages.core.discrepancy import estimate_bandwidth, measure_discrepancies
+from stages.core.errors import UserError
 from stages.core.seeds import derive_seed
 from stages.storage.contracts import DISCREPANCY, FEATURES, RESPONSIBILITIES
 from stages.storage.tables import Provenance, read_aligned, read_table, write_table
@@ -22,7 +23,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--output", required=True, metavar="PARQUET", help="discrepancy per component")
     options = parser.parse_args(argv)
     if not 0 <= options.decay < float("inf"):
-        raise ValueError(f"--decay must be 0 or more, not {options.decay}")
+        raise UserError(f"--decay must be 0 or more, not {options.decay}")
     limit_threads(options.threads)
     name = f"features_{options.task}"
     unlabeled = read_table(options.unlabeled, FEATURES, ["sample_id", name])
@@ -35,7 +36,7 @@ def main(argv: list[str] | None = None) -> None:
             unlabeled[name], responsibilities["responsibilities"], labeled[name], bandwidth
         )
     except ValueError as error:
-        raise ValueError(f"{options.unlabeled}, {options.labeled}: {error}") from None
+        raise UserError(f"{options.unlabeled}, {options.labeled}: {error}") from None
     write_table(
         options.output,
         DISCREPANCY,

@@ -3,6 +3,7 @@
 import numpy as np
 
 from stages.command.stage import limit_threads, run_stage, stage_parser
+from stages.core.errors import UserError
 from stages.core.refinement import build_graph, refine_soft_labels
 from stages.storage.contracts import FEATURES, REFINEMENT
 from stages.storage.tables import Provenance, read_table, write_table
@@ -24,7 +25,7 @@ def main(argv: list[str] | None = None) -> None:
         graph = build_graph(table[name_features], options.neighbors, options.threads)
         refinement = refine_soft_labels(table[name_labels], graph, options.strength)
     except ValueError as error:
-        raise ValueError(f"{options.features}: {error}") from None
+        raise UserError(f"{options.features}: {error}") from None
     pseudo_labels = table[name_labels].argmax(axis=1).astype(np.int32)
     refined_labels = refinement.probabilities.argmax(axis=1).astype(np.int32)
     parameters = {"strength": options.strength, "n_neighbors": options.neighbors}

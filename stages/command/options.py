@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterable
 
 from stages.command.stage import positive_int
+from stages.core.errors import UserError
 from stages.storage.datasets import PreparedSplit, open_split
 
 
@@ -29,7 +30,7 @@ def open_splits(options: argparse.Namespace) -> list[PreparedSplit]:
         ValueError: their numbers differ, or one cannot be opened.
     """
     if len(options.tables) != len(options.images):
-        raise ValueError(f"--tables names {len(options.tables)} files and --images {len(options.images)}; pair them")
+        raise UserError(f"--tables names {len(options.tables)} files and --images {len(options.images)}; pair them")
     return [open_split(table, images) for table, images in zip(options.tables, options.images, strict=True)]
 
 

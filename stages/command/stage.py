@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NoReturn, TextIO
 
+from stages.core.errors import UserError
+
 # Read by libraries when they are imported or first used: POT need not import torch, and cuBLAS is
 # deterministic only with a workspace of fixed size.
 os.environ.setdefault("POT_BACKEND_DISABLE_PYTORCH", "1")
@@ -37,14 +39,15 @@ class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescrip
 
 
 def run_stage(main: Callable[[], int | None]) -> NoReturn:
-    """Run `main` and end with the status it returns; an expected error becomes one line on standard error and status 1.
+    """Run `main` and end with the status it returns; the user's mistake becomes one line and status 1.
 
-    `STAGE_TRACEBACK=1` in the environment shows the traceback as well.
+    `STAGE_TRACEBACK=1` in the environment shows its traceback as well; a mistake of the program always
+    shows its own.
     """
     name = Path(sys.argv[0]).stem
     try:
         status = main() or 0
-    except (ValueError, OSError, MemoryError) as error:
+    except (UserError, OSError, MemoryError) as error:
         if os.environ.get("STAGE_TRACEBACK"):
             raise
         message = str(error) or type(error).__name__

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.adam import adam
 
+from stages.core.errors import UserError
+
 BETAS = (0.9, 0.999)
 EPSILON = 1e-8
 STATE_KEYS = ("step", "exp_avg", "exp_avg_sq")
@@ -42,7 +44,7 @@ class Adam:
                 given = state.get(name, {}).get(key)
                 if given is None or given.shape != own[key].shape:
                     found = "missing" if given is None else f"of shape {tuple(given.shape)}"
-                    raise ValueError(f"the state {key} of {name} is {found}, not of shape {tuple(own[key].shape)}")
+                    raise UserError(f"the state {key} of {name} is {found}, not of shape {tuple(own[key].shape)}")
                 # Copied, not replaced: the fused kernel walks through weights and moments in memory
                 # order, so that both must have the same.
                 own[key].copy_(given)

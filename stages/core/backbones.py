@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from itertools import pairwise
 
+from stages.core.errors import UserError
 from stages.core.suggestions import suggest
 
 TINY_WIDTHS = (16, 32, 64)
@@ -33,7 +34,7 @@ def describe_backbone(name: str, image_shape: tuple[int, int, int]) -> tuple[int
     height, width, channels = image_shape
     scale = 2 ** len(TINY_WIDTHS)
     if min(height, width) < scale:
-        raise ValueError(
+        raise UserError(
             f"backbone 'vgg_tiny' needs images of at least {scale}x{scale} pixels, not {height}x{width}; "
             "raise images.height and images.width"
         )
@@ -54,14 +55,14 @@ def check_backbone(name: str, image_shape: tuple[int, int, int], *, pretrained: 
     """
     if name == "vgg_tiny":
         if pretrained:
-            raise ValueError("network.pretrained: there are no weights for vgg_tiny; set it to null")
+            raise UserError("network.pretrained: there are no weights for vgg_tiny; set it to null")
         return
     from torchvision import models
 
     if name not in (known := models.list_models(module=models)):
-        raise ValueError(f"network.backbone: unknown '{name}'{suggest(name, ['vgg_tiny', *known])}")
+        raise UserError(f"network.backbone: unknown '{name}'{suggest(name, ['vgg_tiny', *known])}")
     if image_shape[2] != 3:
-        raise ValueError(f"backbone '{name}' takes colour images; set images.channels to 3, not {image_shape[2]}")
+        raise UserError(f"backbone '{name}' takes colour images; set images.channels to 3, not {image_shape[2]}")
 
 
 def count_network_parameters(
@@ -127,7 +128,7 @@ def count_outputs(name: str, backbone, image_shape: tuple[int, int, int]) -> int
     try:
         return torch.func.functional_call(backbone.eval(), state, (image,)).flatten(1).shape[1]
     except (RuntimeError, AssertionError) as error:
-        raise ValueError(
+        raise UserError(
             f"backbone '{name}' cannot take images of {height}x{width} pixels ({str(error).splitlines()[0]}); "
             "change images.height and images.width, or network.backbone"
         ) from None
@@ -198,14 +199,14 @@ def _fill(backbone, name: str, pretrained: Mapping) -> None:
     # A counter that old files lack and nothing here uses.
     missing = sorted(key for key in wanted - state.keys() if not key.endswith("num_batches_tracked"))
     if missing:
-        raise ValueError(f"network.pretrained: the weights lack {name}'s {missing[0]}; they belong to another network")
+        raise UserError(f"network.pretrained: the weights lack {name}'s {missing[0]}; they belong to another network")
     # Such as the further blocks of a deeper network of the same family.
     if further := sorted(key for key in state.keys() - wanted if key.split(".")[0] not in CLASSIFIERS):
-        raise ValueError(
+        raise UserError(
             f"network.pretrained: the weights hold {further[0]}, which {name} does not have; they belong to another one"
         )
     try:
         backbone.load_state_dict({key: state[key] for key in wanted if key in state}, strict=False)
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
-        raise ValueError(f"network.pretrained: the weights do not fit {name}: {reason}") from None
+        raise UserError(f"network.pretrained: the weights do not fit {name}: {reason}") from None

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from stages.core.errors import UserError
 from stages.core.suggestions import list_names
 
 SPLITS = ("validation", "test")
@@ -52,11 +53,11 @@ def arrange_scores(columns: Mapping[str, np.ndarray], axes: Mapping[str, Sequenc
             continue
         place = tuple(known[label] for label, known in zip(labels, places, strict=True))
         if not np.isnan(array[place]).all():
-            raise ValueError(f"two rows for {_name_place(axes, place)}")
+            raise UserError(f"two rows for {_name_place(axes, place)}")
         array[place] = row
     holes = np.argwhere(np.isnan(array).any(axis=-1))
     if len(holes):
-        raise ValueError(f"no row for {_name_place(axes, holes[0])}")
+        raise UserError(f"no row for {_name_place(axes, holes[0])}")
     return array
 
 
@@ -76,8 +77,8 @@ def arrange_run(method: str, seed: int, columns: Mapping[str, np.ndarray]) -> Ru
     epochs, tasks = np.unique(columns["epoch"]), list(dict.fromkeys(columns["task"]))
     try:
         scores = arrange_scores(columns, {"epoch": epochs, "task": tasks, "split": SPLITS})
-    except ValueError as error:
-        raise ValueError(f"run {method}/{seed}: its metrics have {error}; run snakemake again") from None
+    except UserError as error:
+        raise UserError(f"run {method}/{seed}: its metrics have {error}; run snakemake again") from None
     return Run(method, seed, epochs, tasks, scores)
 
 
@@ -187,11 +188,11 @@ def summarize_runs(columns: Mapping[str, np.ndarray], reference: str) -> list[di
     methods, tasks = list(dict.fromkeys(columns["method"])), list(dict.fromkeys(columns["task"]))
     seeds = np.unique(columns["seed"])
     if reference not in methods:
-        raise ValueError(f"the reference '{reference}' is none of the methods compared: {list_names(methods)}")
+        raise UserError(f"the reference '{reference}' is none of the methods compared: {list_names(methods)}")
     runs = set(zip(columns["method"], columns["seed"], strict=True))
     missing = [f"{method}/{seed}" for method in methods for seed in seeds if (method, seed) not in runs]
     if missing:
-        raise ValueError(f"no run {list_names(missing)}: all methods need the same seeds, {seeds.tolist()}")
+        raise UserError(f"no run {list_names(missing)}: all methods need the same seeds, {seeds.tolist()}")
     axes = {"seed": seeds, "method": methods, "task": tasks, "split": SPLITS, "epoch": AGGREGATES}
     scores = arrange_scores(columns, axes)
     scores = np.concatenate([scores, scores.mean(axis=2, keepdims=True)], axis=2)

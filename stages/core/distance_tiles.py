@@ -20,6 +20,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from stages.core.errors import UserError
+
 PAIRS_PER_CHUNK = 2**15
 """Pairs that one thread measures at a time in float64."""
 
@@ -295,7 +297,7 @@ def find_gpu(device: str) -> Any:
         ValueError: `device` is cuda and FAISS has no GPU.
     """
     if device not in ("auto", "cpu", "cuda"):
-        raise ValueError(f"device must be auto, cpu or cuda, not '{device}'")
+        raise UserError(f"device must be auto, cpu or cuda, not '{device}'")
     if device == "cpu":
         return None
     import faiss
@@ -303,7 +305,7 @@ def find_gpu(device: str) -> Any:
     if hasattr(faiss, "get_num_gpus") and faiss.get_num_gpus() > 0:
         return faiss.StandardGpuResources()
     if device == "cuda":
-        raise ValueError("device is cuda, but FAISS finds no GPU; install faiss-gpu or choose auto or cpu")
+        raise UserError("device is cuda, but FAISS finds no GPU; install faiss-gpu or choose auto or cpu")
     return None
 
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from stages.core.errors import UserError
+
 COVARIANCES = ("diag", "spherical", "tied", "full")
 REGULARISATION = 1e-6
 """Added to every variance: keeps a component on few or identical samples from collapsing."""
@@ -65,13 +67,13 @@ def fit_mixture(
 
     n_samples, dim = features.shape
     if n_samples < n_components:
-        raise ValueError(
+        raise UserError(
             f"{n_components} mixture components need at least as many samples, but there are {n_samples}; "
             f"set mixture.components to {n_samples} or less"
         )
     if not np.isfinite(features).all():
         row = int(np.argmin(np.isfinite(features).all(axis=1)))
-        raise ValueError(f"the features of row {row} are not finite; the network that made them has diverged")
+        raise UserError(f"the features of row {row} are not finite; the network that made them has diverged")
     centre = features.mean(axis=0, dtype=np.float64)
     centred = features - centre
     model = GaussianMixture(
@@ -91,7 +93,7 @@ def fit_mixture(
             model.fit(np.repeat(centred, 2, axis=0) if n_samples == 1 else centred)
             responsibilities = model.predict_proba(centred)
         except RuntimeWarning as warning:
-            raise ValueError(f"the mixture cannot be fitted ({warning}); lower mixture.components") from None
+            raise UserError(f"the mixture cannot be fitted ({warning}); lower mixture.components") from None
     covariances = model.covariances_
     if covariance == "tied":
         covariances = np.broadcast_to(covariances, (n_components, dim, dim))

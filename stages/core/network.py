@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from stages.core.backbones import build_backbone, count_outputs
+from stages.core.errors import UserError
 from stages.core.label_transfer import LabelTransfer
 from stages.core.specification import NetworkSpecification
 
@@ -36,7 +37,7 @@ class MultiTaskNetwork(nn.Module):
         n_channels = specification.image_shape[2]
         for name, values in (("mean", specification.mean), ("std", specification.std)):
             if len(values) != n_channels:
-                raise ValueError(f"images.{name} has {len(values)} values for {n_channels} channels; give one for each")
+                raise UserError(f"images.{name} has {len(values)} values for {n_channels} channels; give one for each")
         self.specification = specification
         tasks = specification.tasks
         build = partial(build_backbone, specification.backbone, specification.image_shape, pretrained)

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
+from stages.core.errors import UserError
+
 FITS = ("stretch", "crop", "pad")
 """How images of another shape are fitted, see `convert_image`."""
 
@@ -83,12 +85,12 @@ class NetworkSpecification:
         content = content if isinstance(content, dict) else {}
         known = {field.name: field.default for field in fields(cls)}
         if unknown := sorted(content.keys() - known):
-            raise ValueError(f"it has the unknown key {reprlib.repr(unknown[0])}")
+            raise UserError(f"it has the unknown key {reprlib.repr(unknown[0])}")
         if missing := [name for name, default in known.items() if name not in content and default is MISSING]:
-            raise ValueError(f"it lacks the key '{missing[0]}'")
+            raise UserError(f"it lacks the key '{missing[0]}'")
         for name, value in content.items():
             if not _RULES[name](value):
-                raise ValueError(f"its {name} cannot be {reprlib.repr(value)}")
+                raise UserError(f"its {name} cannot be {reprlib.repr(value)}")
         return cls(**{**content, "image_shape": tuple(content["image_shape"])})
 
     @property

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from stages.core.errors import UserError
+
 
 def split_stratified(labels: Sequence[str], ratios: Mapping[str, float], seed: int) -> np.ndarray:
     """Assign every sample to a split.
@@ -27,7 +29,7 @@ def split_stratified(labels: Sequence[str], ratios: Mapping[str, float], seed: i
         ValueError: the ratios are not positive or do not sum to 1.
     """
     if not ratios or min(ratios.values()) <= 0 or not math.isclose(sum(ratios.values()), 1, abs_tol=1e-9):
-        raise ValueError(f"the ratios of a split must be positive and sum to 1, not {dict(ratios)}")
+        raise UserError(f"the ratios of a split must be positive and sum to 1, not {dict(ratios)}")
     names = np.array(list(ratios))
     labels = np.asarray(labels, dtype=object)
     assigned = np.empty(len(labels), dtype=names.dtype)
@@ -54,7 +56,7 @@ def draw_stratified(labels: Sequence[str], n_samples: int, seed: int) -> np.ndar
     labels = np.asarray(labels, dtype=object)
     classes = sorted(set(labels))
     if not len(classes) <= n_samples <= len(labels):
-        raise ValueError(
+        raise UserError(
             f"{n_samples} samples cannot be drawn from {len(labels)} of {len(classes)} classes; "
             f"ask for {len(classes)} to {len(labels)}"
         )
@@ -86,7 +88,7 @@ def draw_part(names: Sequence[str], start: float, end: float, seed: int) -> np.n
         ValueError: the shares are no interval within [0, 1].
     """
     if not 0 <= start < end <= 1:
-        raise ValueError(f"a part goes from a share to a larger one, both within 0 and 1, not [{start}, {end}]")
+        raise UserError(f"a part goes from a share to a larger one, both within 0 and 1, not [{start}, {end}]")
     digests = [hashlib.sha256(f"{seed}/part/{name}".encode()).digest() for name in names]
     places = np.array([int.from_bytes(digest[:6], "big") for digest in digests]) / 2**48
     return (start <= places) & (places < end)

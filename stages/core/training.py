@@ -10,6 +10,7 @@ from torch import Tensor
 
 from stages.core.adam import Adam
 from stages.core.batches import Batch
+from stages.core.errors import UserError
 from stages.core.losses import RunningMean, Step, Term, compute_losses
 from stages.core.network import MultiTaskNetwork
 
@@ -19,7 +20,7 @@ BATCHES_PER_CHECK = 25
 """After how many batches the losses are looked at."""
 
 
-class DivergedError(ValueError):
+class DivergedError(UserError):
     """The loss is no longer a number."""
 
 
@@ -174,7 +175,7 @@ def choose_device(name: str) -> torch.device:
     """
     available = torch.cuda.is_available()
     if name == "cuda" and not available:
-        raise ValueError("the device is to be 'cuda', but torch finds none; choose auto or cpu (compute.device)")
+        raise UserError("the device is to be 'cuda', but torch finds none; choose auto or cpu (compute.device)")
     return torch.device("cuda" if available and name in ("auto", "cuda") else "cpu")
 
 

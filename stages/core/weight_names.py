@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import PurePath
 
+from stages.core.errors import UserError
 from stages.core.suggestions import suggest
 
 FILE_SUFFIXES = (".pth", ".pt", ".safetensors")
@@ -26,7 +27,7 @@ def find_weights(backbone: str, pretrained: str):
     enumeration = get_model_weights(backbone)
     members = {f"{enumeration.__name__}.{name}": one for name, one in enumeration.__members__.items()}
     if pretrained not in members:
-        raise ValueError(
+        raise UserError(
             f"network.pretrained: '{pretrained}' is neither a file ({', '.join(FILE_SUFFIXES)}) nor the name of "
             f"weights of {backbone}{suggest(pretrained, members)}"
         )
@@ -66,7 +67,7 @@ def find_normalisation(
         name = PurePath(pretrained).name
         members = [one for one in get_model_weights(backbone) if PurePath(one.url).name == name]
         if not members:
-            raise ValueError(
+            raise UserError(
                 f"network.pretrained: '{pretrained}' has none of the names of torchvision's weights of {backbone}, so "
                 "that their normalisation is not known; set images.mean and images.std to what they were trained with"
             )

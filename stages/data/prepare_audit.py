@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from stages.command.stage import run_stage, stage_parser
+from stages.core.errors import UserError
 from stages.data.sources.base import SPLITS, Sample, Tolerance
 from stages.data.sources.label_files import audit_settings, decisive_settings
 from stages.data.sources.registry import read_source
@@ -32,19 +33,19 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--outputs", nargs="+", required=True, metavar="PARQUET", help="audit labels of each split")
     options = parser.parse_args(argv)
     if not len(options.splits) == len(options.tables) == len(options.outputs):
-        raise ValueError("--splits, --tables and --outputs must name equally many")
+        raise UserError("--splits, --tables and --outputs must name equally many")
     settings = json.loads(options.settings)
     try:
         tolerance = Tolerance(outside=options.outside_data_root == "allow")
         samples = read_source(settings, options.data_root, tolerance).samples
-    except ValueError as error:
-        raise ValueError(f"dataset {options.dataset}: {error}") from None
+    except UserError as error:
+        raise UserError(f"dataset {options.dataset}: {error}") from None
     parameters = {"settings": decisive_settings(settings), "audit": audit_settings(settings)}
     for split, path_table, path_output in zip(options.splits, options.tables, options.outputs, strict=True):
         table = read_table(path_table, MANIFEST, ["sample_id", "path"])
         chosen = find_samples(samples, table, options.dataset, split, path_table)
         if not chosen[0].audit:
-            raise ValueError(f"dataset {options.dataset}: has no labels to hold back; name some in columns.audit")
+            raise UserError(f"dataset {options.dataset}: has no labels to hold back; name some in columns.audit")
         names = {f"audit_{task}": [sample.audit[task] for sample in chosen] for task in chosen[0].audit}
         write_table(
             path_output,
@@ -71,7 +72,7 @@ def find_samples(samples: Sequence[Sample], table: Table, dataset: str, split: s
     chosen = [samples[number] for number in table["sample_id"] if number < len(samples)]
     found = [sample.path for sample in chosen if sample.split == split]
     if (table.metadata["dataset"], table.metadata["split"]) != (dataset, split) or found != table["path"].tolist():
-        raise ValueError(
+        raise UserError(
             f"{path_table}: its samples are not those that dataset {dataset} has in {split} now; "
             "delete it and run snakemake again"
         )

@@ -9,6 +9,7 @@ from typing import Any
 from PIL import Image
 
 from stages.command.stage import run_stage, show_progress, stage_parser
+from stages.core.errors import UserError
 from stages.core.specification import FITS
 from stages.data.sources.base import SPLITS, Sample, Tolerance, digest_samples, list_columns
 from stages.data.sources.decoding import Decoder, decode_in_order
@@ -52,9 +53,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--images", nargs="+", required=True, metavar="NPY", help="images of each split")
     options = parser.parse_args(argv)
     if not len(options.splits) == len(options.tables) == len(options.images):
-        raise ValueError("--splits, --tables and --images must name equally many")
+        raise UserError("--splits, --tables and --images must name equally many")
     if (options.cache is None) != (options.identity is None):
-        raise ValueError("--cache and --identity belong together; give both or neither")
+        raise UserError("--cache and --identity belong together; give both or neither")
     settings = json.loads(options.settings)
     conversion = {name: getattr(options, name) for name in CONVERSION}
     parameters = {"settings": decisive_settings(settings), **conversion, "on_error": options.on_error}
@@ -65,8 +66,8 @@ def main(argv: list[str] | None = None) -> None:
         samples = [one for _, one in chosen]
         images = dict(zip(options.splits, options.images, strict=True))
         record = decode_or_restore(options, manifest.load, samples, images, parameters)
-    except ValueError as error:
-        raise ValueError(f"dataset {options.dataset}: {error}") from None
+    except UserError as error:
+        raise UserError(f"dataset {options.dataset}: {error}") from None
     skipped = record["skipped"]
     bad = {path for pairs in skipped.values() for path, _ in pairs}
     rows = {split: [one for one in chosen if one[1].split == split and one[1].path not in bad] for split in images}

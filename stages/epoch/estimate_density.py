@@ -6,6 +6,7 @@ import numpy as np
 
 from stages.command.stage import limit_threads, run_stage, stage_parser
 from stages.core.density import estimate_local_density
+from stages.core.errors import UserError
 from stages.storage.contracts import DENSITY, FEATURES
 from stages.storage.tables import Provenance, Table, read_metadata, read_table, write_table
 
@@ -69,7 +70,7 @@ def _read_features(path: str, task: str) -> tuple[list[str], Table]:
     """The task's class names and columns."""
     classes = read_metadata(path).get("classes", {})
     if task not in classes:
-        raise ValueError(f"{path}: has no features of task '{task}'; its tasks are {', '.join(classes)}")
+        raise UserError(f"{path}: has no features of task '{task}'; its tasks are {', '.join(classes)}")
     return classes[task], read_table(path, FEATURES, ["sample_id", f"features_{task}", f"soft_label_{task}"])
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from stages.command.options import add_compute_options, add_split_options, confirm_splits, open_splits
 from stages.command.stage import positive_int, run_stage, show_progress, stage_parser
+from stages.core.errors import UserError
 from stages.core.metrics import count_confusion, score_confusion
 from stages.core.training import choose_device, place_network, predict_batches, prepare_torch
 from stages.storage.checkpoints import load_network
@@ -37,7 +38,7 @@ def main(argv: list[str] | None = None) -> None:
     for split in splits:
         if split.split not in confusions:
             listed = " and ".join(confusions)
-            raise ValueError(f"{split.path_table}: is a {split.split} split; name {listed} splits only")
+            raise UserError(f"{split.path_table}: is a {split.split} split; name {listed} splits only")
         confusion = np.zeros((len(split.classes),) * 2, dtype=np.int64)
         batches = predict_batches(
             network, split.images, batch_size=options.batch_size, device=device, tasks=[split.task]

@@ -6,6 +6,7 @@ Writes, per task, the feature vector f that enters the task's classifier and the
 
 from stages.command.options import Stopwatch, add_compute_options
 from stages.command.stage import positive_int, run_stage, show_progress, stage_parser
+from stages.core.errors import UserError
 from stages.core.training import (
     choose_device,
     normalise_features,
@@ -45,9 +46,9 @@ def main(argv: list[str] | None = None) -> None:
     classes = network.specification.classes
     transferred = options.label_source == "transfer"
     if transferred and not network.specification.label_transfer:
-        raise ValueError(f"{options.network}: has no label transfer networks yet; raise label_transfer.warmup")
+        raise UserError(f"{options.network}: has no label transfer networks yet; raise label_transfer.warmup")
     if unknown := [task for task in options.tasks if task not in classes]:
-        raise ValueError(f"{options.network}: has no task {unknown}; its tasks are {list(classes)}")
+        raise UserError(f"{options.network}: has no task {unknown}; its tasks are {list(classes)}")
     metadata = {
         "dataset": split.name,
         "dim": network.specification.head_features,

@@ -3,6 +3,7 @@
 import numpy as np
 
 from stages.command.stage import limit_threads, run_stage, stage_parser
+from stages.core.errors import UserError
 from stages.core.mixture import COVARIANCES, fit_mixture
 from stages.core.seeds import derive_seed
 from stages.storage.contracts import FEATURES, MIXTURE, RESPONSIBILITIES
@@ -51,7 +52,7 @@ def main(argv: list[str] | None = None) -> None:
                 seed=derive_seed(options.seed, options.epoch, f"mixture of {domain} for {options.task}"),
             )
         except ValueError as error:
-            raise ValueError(f"{path_features}: {error}") from None
+            raise UserError(f"{path_features}: {error}") from None
         provenance = Provenance("fit_mixture", parameters, [path_features])
         metadata = {
             "domain": domain,

@@ -14,6 +14,7 @@ import torch
 from stages.command.options import Stopwatch, add_split_options, confirm_splits, open_splits
 from stages.command.stage import run_stage, stage_parser
 from stages.core.adam import Adam
+from stages.core.errors import UserError
 from stages.core.losses import LabelTransferTerm, RegularizationTerm, Term
 from stages.core.network import MultiTaskNetwork, add_label_transfer
 from stages.core.regularization import Regularization
@@ -134,7 +135,7 @@ def check_tasks(tasks: Sequence[str], own: str, classes: Mapping[str, Sequence[s
         ValueError: it has not.
     """
     if set(tasks) != set(classes) - {own}:
-        raise ValueError(
+        raise UserError(
             f"--labels must name all tasks but the dataset's own, {sorted(set(classes) - {own})}, not {sorted(tasks)}"
         )
 

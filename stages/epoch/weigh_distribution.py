@@ -3,6 +3,7 @@
 import numpy as np
 
 from stages.command.stage import run_stage, stage_parser
+from stages.core.errors import UserError
 from stages.core.transport import (
     GROUND_DISTANCES,
     measure_component_distances,
@@ -22,11 +23,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--output", required=True, metavar="PARQUET", help="flow and distances per component")
     options = parser.parse_args(argv)
     if not 0 <= options.decay < float("inf"):
-        raise ValueError(f"--decay must be 0 or more, not {options.decay}")
+        raise UserError(f"--decay must be 0 or more, not {options.decay}")
     unlabeled = read_table(options.unlabeled, MIXTURE)
     labeled = read_table(options.labeled, MIXTURE)
     if unlabeled["mean"].shape[1] != labeled["mean"].shape[1]:
-        raise ValueError(f"{options.unlabeled} and {options.labeled} have means of different length; make both anew")
+        raise UserError(f"{options.unlabeled} and {options.labeled} have means of different length; make both anew")
     distances = measure_component_distances(unlabeled["mean"], labeled["mean"], options.ground_distance)
     flows, transport_distances = solve_transport(distances, labeled["mixing_weight"])
     parameters = {"ground_distance": options.ground_distance, "decay": options.decay}

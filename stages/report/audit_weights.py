@@ -4,6 +4,7 @@ import numpy as np
 
 from stages.command.stage import run_stage, stage_parser
 from stages.core.audit import audit_weights
+from stages.core.errors import UserError
 from stages.storage.contracts import AUDIT, WEIGHTS
 from stages.storage.datasets import read_audit_labels
 from stages.storage.tables import Provenance, read_table, write_table
@@ -23,12 +24,12 @@ def main(argv: list[str] | None = None) -> None:
     weights = read_table(options.weights_table, WEIGHTS)
     dataset, sample_ids, audit_labels = read_audit_labels(options.audit_table, options.task)
     if weights.metadata["dataset"] != dataset or not np.array_equal(weights["sample_id"], sample_ids):
-        raise ValueError(
+        raise UserError(
             f"{options.weights_table}: its samples are not those of {options.audit_table}; run snakemake again"
         )
     known = np.isin(audit_labels.astype(object), weights.metadata["classes"])
     if not known.any():
-        raise ValueError(
+        raise UserError(
             f"{options.audit_table}: no audit label of '{options.task}' is one of its classes "
             f"{weights.metadata['classes']}; mend the column or leave it out of columns.audit"
         )

@@ -12,6 +12,7 @@ import numpy as np
 
 from stages.command.stage import run_stage, stage_parser
 from stages.core.comparison import find_best_epoch
+from stages.core.errors import UserError
 from stages.storage.contracts import EVALUATION, METRICS
 from stages.storage.files import digest_file, read_json, replace_when_complete
 from stages.storage.tables import Provenance, write_table
@@ -37,14 +38,14 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--output-network", required=True, metavar="SAFETENSORS", help="copy of the final network")
     options = parser.parse_args(argv)
     if len(options.metrics) != len(options.networks):
-        raise ValueError("--metrics and --networks must name equally many files, those of every epoch")
+        raise UserError("--metrics and --networks must name equally many files, those of every epoch")
     pairs = zip((read_json(path, EVALUATION) for path in options.metrics), options.networks, strict=True)
     contents, networks = zip(*sorted(pairs, key=lambda pair: pair[0]["epoch"]), strict=True)
     epochs = [content["epoch"] for content in contents]
     chosen = choose_epoch(contents) if options.select == "validation" else len(epochs) - 1
     for place, why in {chosen: f"{CHOICES[options.select]}, so its network is the final one", -1: "the last"}.items():
         if not Path(networks[place]).exists():
-            raise ValueError(
+            raise UserError(
                 f"{networks[place]}: does not exist, but epoch {epochs[place]} is {why}; "
                 f"make it: snakemake --cores all {networks[place]}"
             )
@@ -55,7 +56,7 @@ def main(argv: list[str] | None = None) -> None:
         shutil.copyfile(networks[chosen], path_temporary)
         digest = digest_file(path_temporary)
         if digest not in contents[chosen]["inputs"].values():
-            raise ValueError(
+            raise UserError(
                 f"{networks[chosen]}: is not the network that its epoch's metrics.json scored; "
                 "delete both and run snakemake again"
             )

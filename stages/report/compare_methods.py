@@ -9,6 +9,7 @@ import numpy as np
 from stages.command.stage import run_stage, stage_parser
 from stages.command.wording import describe_comparison
 from stages.core.comparison import SCORES, SPLITS, Run, aggregate_run, arrange_run, summarize_runs
+from stages.core.errors import UserError
 from stages.core.suggestions import suggest
 from stages.report.figures import Curve, draw_curves
 from stages.storage.benchmarks import read_benchmarks, sum_epochs
@@ -77,7 +78,7 @@ def read_run(name: str, path: str, paper_names: Mapping[str, str]) -> Run:
     """
     method, _, seed = name.partition("/")
     if method not in paper_names or not seed.isdecimal():
-        raise ValueError(f"--runs: '{name}' is no METHOD/SEED of the comparison{suggest(method, paper_names)}")
+        raise UserError(f"--runs: '{name}' is no METHOD/SEED of the comparison{suggest(method, paper_names)}")
     return arrange_run(method, int(seed), read_table(path, METRICS).columns)
 
 
@@ -98,7 +99,7 @@ def count_samples(paths_tables: Sequence[str], metrics: Table) -> dict[str, dict
     samples: dict[str, dict[str, dict[str, int]]] = {}
     for task, dataset in zip(metrics["task"], metrics["dataset"], strict=True):
         if dataset is not None and dataset not in counts:
-            raise ValueError(f"--tables: lacks the manifests of the dataset '{dataset}'")
+            raise UserError(f"--tables: lacks the manifests of the dataset '{dataset}'")
         if dataset is not None:
             samples.setdefault(task, {})[dataset] = counts[dataset]
     return samples
@@ -115,7 +116,7 @@ def join_curves(runs: Sequence[Run], paper_names: Mapping[str, str]) -> dict[str
         same = [run for run in runs if run.method == method]
         for run in same:
             if run.epochs.tolist() != same[0].epochs.tolist() or run.tasks != runs[0].tasks:
-                raise ValueError(
+                raise UserError(
                     f"run {run.method}/{run.seed}: its epochs differ from those of {same[0].method}/{same[0].seed}, "
                     f"or its tasks from those of {runs[0].method}/{runs[0].seed}; run snakemake again"
                 )

@@ -11,6 +11,7 @@ import numpy as np
 
 from stages.command.options import add_split_options, confirm_splits, open_splits
 from stages.command.stage import run_stage, stage_parser
+from stages.core.errors import UserError
 from stages.storage.checkpoints import load_network
 from stages.storage.contracts import EXPORT
 from stages.storage.files import digest_file, replace_when_complete, write_json
@@ -37,7 +38,7 @@ def main(argv: list[str] | None = None) -> None:
     network = load_network(options.network, splits, options.metrics)
     n_bytes = sum(value.nbytes for value in network.state_dict().values())
     if n_bytes > LARGEST_MODEL:
-        raise ValueError(f"{options.network}: has {n_bytes} bytes of weights, but an ONNX file holds {LARGEST_MODEL}")
+        raise UserError(f"{options.network}: has {n_bytes} bytes of weights, but an ONNX file holds {LARGEST_MODEL}")
     import onnx
     import onnxruntime
     import torch
@@ -66,7 +67,7 @@ def main(argv: list[str] | None = None) -> None:
         n_images += len(images)
     worst = max(differences, key=differences.get)
     if not differences[worst] <= TOLERANCE:
-        raise ValueError(
+        raise UserError(
             f"{options.network}: as ONNX its {worst} differ by {differences[worst]:g} on {n_images} images, more than "
             f"{TOLERANCE:g}; no model was written"
         )

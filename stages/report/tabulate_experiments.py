@@ -8,6 +8,7 @@ import numpy as np
 from stages.command.stage import run_stage, stage_parser
 from stages.command.wording import DASH, describe_share, embolden_best, format_percent, format_table
 from stages.core.comparison import AGGREGATES, student_interval, summarize_seeds
+from stages.core.errors import UserError
 from stages.storage.contracts import COMPARISON
 from stages.storage.reports import write_csv, write_text
 from stages.storage.tables import Table, read_table
@@ -84,7 +85,7 @@ def tabulate_rows(rows: Sequence[Mapping], paper_names: Mapping[str, str]) -> st
     """
     places = [(row["experiment"], row["task"], row["method"]) for row in rows]
     if twice := [place for place in places if places.count(place) > 1]:
-        raise ValueError(f"two comparisons are of one experiment, '{twice[0][0]}'; move one of them out of results/")
+        raise UserError(f"two comparisons are of one experiment, '{twice[0][0]}'; move one of them out of results/")
     methods = [method for method in paper_names if any(row["method"] == method for row in rows)]
     header, tasks, columns, notes = ["Method"], [""], [], {}
     for experiment, task in dict.fromkeys((row["experiment"], row["task"]) for row in rows):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from stages.command.stage import run_stage, stage_parser
 from stages.core.comparison import arrange_run
+from stages.core.errors import UserError
 from stages.core.weight_names import describe_licence
 from stages.data.sources.registry import describe_source, is_cropped
 from stages.report.model_card import CardData, format_model_card
@@ -79,7 +80,7 @@ def find_checkpoint(paths: Sequence[str], epoch: int) -> dict:
     for card in (read_json(path, CHECKPOINT) for path in paths):
         if card["epoch"] == epoch:
             return card
-    raise ValueError(f"--cards: none is that of epoch {epoch}, whose network was chosen; name those of all epochs")
+    raise UserError(f"--cards: none is that of epoch {epoch}, whose network was chosen; name those of all epochs")
 
 
 def read_split(path: str, datasets: dict) -> CardData:

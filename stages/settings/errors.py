@@ -7,6 +7,7 @@ from typing import Any, get_args
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from stages.core.errors import UserError
 from stages.core.suggestions import suggest
 
 TYPES = {
@@ -25,7 +26,7 @@ TYPES = {
 Known = Mapping[int, Mapping[str, FieldInfo]]
 
 
-class SettingsError(ValueError):
+class SettingsError(UserError):
     """A setting is wrong; the message is one line that names the key and says how to mend it."""
 
 

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from stages.core.errors import UserError
+
 _JOB_FOLDER = re.compile(r"seed-(\d+)/([^/]+)/epoch-(\d+)(/|$)")
 
 
@@ -44,7 +46,7 @@ def read_benchmarks(folder: str | Path) -> list[Benchmark]:
         try:
             seconds = float(rows[0]["s"])
         except (IndexError, KeyError, TypeError, ValueError):
-            raise ValueError(f"{path}: has no seconds in its column 's'; delete it") from None
+            raise UserError(f"{path}: has no seconds in its column 's'; delete it") from None
         stage = path.name.split(".")[0]
         found = _JOB_FOLDER.match(path.parent.relative_to(folder).as_posix())
         if found:

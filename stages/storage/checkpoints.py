@@ -11,6 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from stages.core.adam import Adam
+from stages.core.errors import UserError
 from stages.core.network import MultiTaskNetwork, NetworkSpecification, restore_network
 from stages.core.training import PassLosses
 from stages.storage.contracts import CHECKPOINT, METRICS
@@ -60,11 +61,11 @@ def load_network(
     """
     weights, metadata = _read_safetensors(path, card)
     if "network" not in metadata:
-        raise ValueError(f"{path}: describes no network; it was not written by this pipeline")
+        raise UserError(f"{path}: describes no network; it was not written by this pipeline")
     try:
         specification = NetworkSpecification.parse(json.loads(metadata["network"]))
     except (ValueError, RecursionError) as error:
-        raise ValueError(
+        raise UserError(
             f"{path}: its description is none of a network ({_shorten(error)}); if another version of this project "
             "wrote it, use that one"
         ) from None
@@ -74,13 +75,13 @@ def load_network(
         # Copied: they lie in the file, at any address, and faster instructions may round otherwise at some.
         network = restore_network(specification, {name: value.clone() for name, value in weights.items()})
     except (ValueError, RuntimeError) as error:
-        raise ValueError(
+        raise UserError(
             f"{path}: its weights do not fit its own description ({_shorten(error)}); delete it and run snakemake again"
         ) from None
     for name, value in network.state_dict().items():
         # Ten times as fast as isfinite over all values: an extreme that is finite bounds finite values only.
         if value.numel() and not torch.isfinite(torch.stack(torch.aminmax(value))).all():
-            raise ValueError(f"{path}: its {name} has values that are not finite; delete it and run snakemake again")
+            raise UserError(f"{path}: its {name} has values that are not finite; delete it and run snakemake again")
     return network
 
 
@@ -117,7 +118,7 @@ def load_optimizer(
     try:
         optimizer.load_state(state)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}; it belongs to another network") from None
+        raise UserError(f"{path}: {error}; it belongs to another network") from None
 
 
 def save_checkpoint(
@@ -188,11 +189,11 @@ def _write_safetensors(path: str | Path, tensors: dict[str, torch.Tensor], metad
 
 def _read_safetensors(path: str | Path, card: str | Path | None) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     if Path(path).is_dir():
-        raise ValueError(f"{path}: is a folder; name the network.safetensors in it")
+        raise UserError(f"{path}: is a folder; name the network.safetensors in it")
     if not Path(path).exists():
-        raise ValueError(f"{path}: does not exist; run snakemake for it first")
+        raise UserError(f"{path}: does not exist; run snakemake for it first")
     if card is not None and digest_file(path) != _read_digests(card).get(Path(path).name):
-        raise ValueError(
+        raise UserError(
             f"{path}: is not the file that {card} records (damaged, or of another run); delete both and run snakemake "
             "again"
         )
@@ -200,7 +201,7 @@ def _read_safetensors(path: str | Path, card: str | Path | None) -> tuple[dict[s
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except SafetensorError as error:
-        raise ValueError(
+        raise UserError(
             f"{path}: is no network or is damaged ({error}); name a network.safetensors, or run snakemake again for it"
         ) from None
 
@@ -220,7 +221,7 @@ def _check_fit(path: str | Path, specification: NetworkSpecification, split: Pre
     found = (specification.image_shape, list(specification.classes.get(split.task, [])))
     wanted = (tuple(split.images.shape[1:]), split.classes)
     if found != wanted:
-        raise ValueError(
+        raise UserError(
             f"{path}: is a checkpoint for another network: it takes images {found[0]} and its classes for task "
             f"'{split.task}' are {found[1]}, but {split.path_table} holds images {wanted[0]} and classes {wanted[1]}; "
             "choose another `experiment` name or delete the checkpoint and run snakemake again"

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from stages.core.errors import UserError
+
 TOLERANCE_ROW_SUM = 1e-4
 """How far the float32 probabilities of one sample may be from summing to 1."""
 
@@ -19,7 +21,7 @@ IDENTITY = ("contract", "path", "stage", "parameters", "inputs", "versions", "de
 """What every artifact says of itself."""
 
 
-class ContractError(ValueError):
+class ContractError(UserError):
     """An artifact breaks its contract; the message names the column, the row and the rule."""
 
 

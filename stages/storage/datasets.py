@@ -7,6 +7,7 @@ from threading import Thread
 
 import numpy as np
 
+from stages.core.errors import UserError
 from stages.storage.contracts import AUDIT_LABELS, MANIFEST
 from stages.storage.files import digest_file
 from stages.storage.tables import read_table
@@ -71,7 +72,7 @@ class PreparedSplit:
         """
         self.hashing.join()
         if self.hashing.digest != self.images_digest:
-            raise ValueError(
+            raise UserError(
                 f"{self.path_images}: is damaged, or not the one that {self.path_table} describes; delete both and run "
                 "snakemake again"
             )
@@ -85,14 +86,14 @@ def open_split(path_table: str, path_images: str) -> PreparedSplit:
     """
     table = read_table(path_table, MANIFEST)
     if not Path(path_images).exists():
-        raise ValueError(f"{path_images}: does not exist; run snakemake for it first")
+        raise UserError(f"{path_images}: does not exist; run snakemake for it first")
     try:
         images = np.load(path_images, mmap_mode="r")
     except (ValueError, OSError, EOFError) as error:
-        raise ValueError(f"{path_images}: is damaged ({error}); delete it and run snakemake again") from None
+        raise UserError(f"{path_images}: is damaged ({error}); delete it and run snakemake again") from None
     expected = (len(table), *table.metadata["image_shape"])
     if images.shape != expected or images.dtype != np.uint8:
-        raise ValueError(
+        raise UserError(
             f"{path_images}: holds {images.dtype} {images.shape}, but {path_table} describes uint8 {expected}; "
             "delete both and run snakemake again"
         )
@@ -102,7 +103,7 @@ def open_split(path_table: str, path_images: str) -> PreparedSplit:
     try:
         labels = np.array([index[label] for label in table[f"label_{task}"]], dtype=np.int64)
     except KeyError as error:
-        raise ValueError(f"{path_table}: label {error} is not among its classes {classes}") from None
+        raise UserError(f"{path_table}: label {error} is not among its classes {classes}") from None
     hashing = DigestThread(path_images)
     hashing.start()
     return PreparedSplit(

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stages.core.errors import UserError
 from stages.storage.seals import KEY, check_seal, draw_placeholder, seal_file
 
 if TYPE_CHECKING:
@@ -87,15 +88,15 @@ def read_json(path: str | Path, contract: "Document") -> dict[str, Any]:
             make it anew.
     """
     if not Path(path).exists():
-        raise ValueError(f"{path}: does not exist; run snakemake for it first")
+        raise UserError(f"{path}: does not exist; run snakemake for it first")
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
         check_seal(path)
         contract.check(content)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: is not valid JSON ({error}); delete it and run snakemake again") from None
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}; delete it and run snakemake again") from None
+        raise UserError(f"{path}: is not valid JSON ({error}); delete it and run snakemake again") from None
+    except UserError as error:
+        raise UserError(f"{path}: {error}; delete it and run snakemake again") from None
     return content
 
 

@@ -12,6 +12,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
+from stages.core.errors import UserError
 from stages.storage.contracts import IMAGE_CACHE
 from stages.storage.files import digest_file, read_json, replace_when_complete, write_json
 from stages.storage.provenance import Provenance
@@ -62,7 +63,7 @@ def restore_files(entry: Path, files: Mapping[str, str | Path]) -> dict[str, Any
                 path_temporary = stack.enter_context(replace_when_complete(path))
                 _link(entry / name, path_temporary)
                 if digest_file(path_temporary) != record["digests"][name]:
-                    raise ValueError(f"the content of {name} is not what it was")
+                    raise UserError(f"the content of {name} is not what it was")
     except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
         print(f"{entry}: is damaged ({error}); it is removed and made anew")
         _discard(entry)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from stages.core.errors import UserError
 from stages.storage.contracts import LABELS
 from stages.storage.datasets import PreparedSplit
 from stages.storage.tables import read_table
@@ -29,9 +30,9 @@ def read_labels(
         split = by_name.get(table.metadata["dataset"])
         if split is None or not np.array_equal(table["sample_id"], split.sample_ids):
             tables = ", ".join(one.path_table for one in splits)
-            raise ValueError(f"{path}: its samples are not those of {tables}; delete it and run snakemake again")
+            raise UserError(f"{path}: its samples are not those of {tables}; delete it and run snakemake again")
         if table.metadata["classes"] != list(classes.get(task, [])):
             known = list(classes.get(task, []))
-            raise ValueError(f"{path}: has the classes {table.metadata['classes']}, the network's task {known}")
+            raise UserError(f"{path}: has the classes {table.metadata['classes']}, the network's task {known}")
         labels[split.name][task] = table["training_label"]
     return labels

@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from pathlib import PurePath
 
+from stages.core.errors import UserError
 from stages.core.weight_names import find_weights, is_file
 
 
@@ -39,7 +40,7 @@ def fetch_pretrained(backbone: str, pretrained: str) -> str:
             # The names end in the beginning of the files' hash.
             torch.hub.download_url_to_file(url, str(path), path.stem.rsplit("-", 1)[-1], progress=False)
     except (OSError, RuntimeError) as error:
-        raise ValueError(
+        raise UserError(
             f"network.pretrained: cannot download '{pretrained}' ({_first_line(error)}); without a network, fetch "
             f"{url} beforehand and set network.pretrained to the file's path"
         ) from None
@@ -62,17 +63,17 @@ def _load_file(path: str) -> Mapping:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError:
         # Torch's own message advises to run whatever code the file holds.
-        raise ValueError(
+        raise UserError(
             f"network.pretrained: cannot load '{path}' (it is no PyTorch file, or holds more than tensors); save the "
             "network's state_dict() and name that file"
         ) from None
     except (OSError, ValueError, KeyError, RuntimeError, EOFError, SafetensorError) as error:
-        raise ValueError(
+        raise UserError(
             f"network.pretrained: cannot load '{path}' ({_first_line(error)}); name a file that holds a state dict"
         ) from None
     if not isinstance(state, Mapping):
         message = f"network.pretrained: '{path}' holds a {type(state).__name__}, not a state dict"
-        raise ValueError(message)  # noqa: TRY004  a wrong file, not a wrong call
+        raise UserError(message)
     return state
 
 

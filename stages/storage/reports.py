@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from stages.core.errors import UserError
 from stages.storage.contracts import Document
 from stages.storage.files import replace_when_complete
 from stages.storage.provenance import Provenance
@@ -43,7 +44,7 @@ def read_identity(path: str | Path) -> dict[str, Any]:
         check_seal(path)
         return json.loads(content.rpartition(START)[2].removesuffix(f"{END}\n"))
     except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: {error}; delete it and run snakemake again") from None
+        raise UserError(f"{path}: {error}; delete it and run snakemake again") from None
 
 
 def write_csv(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -9,6 +9,8 @@ import re
 import secrets
 from pathlib import Path
 
+from stages.core.errors import UserError
+
 KEY = "digest"
 UNSEALED = b"sha256:" + 64 * b"0"
 BLOCK = 2**20
@@ -16,7 +18,7 @@ _PLACES = re.compile(rb'["\x06]digest(?:\x18G|": ")(sha256:[0-9a-f]{64})')
 """The key and its value as Parquet's footer has them (lengths 6 and 71), and as JSON has them."""
 
 
-class SealError(ValueError):
+class SealError(UserError):
     """A file has no seal, or is not what was sealed; the message goes on after the file's name."""
 
 

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet as pq
 
+from stages.core.errors import UserError
 from stages.storage.contracts import Contract, ContractError, arrow_type, find_contract
 from stages.storage.files import replace_when_complete
 from stages.storage.provenance import Provenance
@@ -148,7 +149,7 @@ def read_table(path: str | Path, contract: Contract, columns: Iterable[str] | No
     """
     path = Path(path)
     if not path.exists():
-        raise ValueError(f"{path}: does not exist; run snakemake for it first")
+        raise UserError(f"{path}: does not exist; run snakemake for it first")
     names = None if columns is None else list(columns)
     try:
         check_seal(path, find_footer(path))
@@ -168,7 +169,7 @@ def read_table(path: str | Path, contract: Contract, columns: Iterable[str] | No
         raise type(error)(f"{path}: {error}; delete it and run snakemake again") from None
     except (OSError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"{path}: is damaged ({reason}); delete it and run snakemake again") from None
+        raise UserError(f"{path}: is damaged ({reason}); delete it and run snakemake again") from None
     return Table(arrays, metadata)
 
 
@@ -181,7 +182,7 @@ def read_aligned(path: str | Path, contract: Contract, features: Table) -> Table
     table = read_table(path, contract)
     same = table.metadata["dataset"] == features.metadata["dataset"]
     if not (same and np.array_equal(table["sample_id"], features["sample_id"])):
-        raise ValueError(f"{path}: its samples are not those of the features; delete it and run snakemake again")
+        raise UserError(f"{path}: its samples are not those of the features; delete it and run snakemake again")
     return table
 
 
@@ -194,7 +195,7 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
     try:
         return _decode_metadata(pq.read_schema(path).metadata)
     except (OSError, pa.ArrowException) as error:
-        raise ValueError(f"{path}: cannot be read ({error}); delete it and run snakemake again") from None
+        raise UserError(f"{path}: cannot be read ({error}); delete it and run snakemake again") from None
 
 
 def read_any(path: str | Path) -> dict[str, Any]:
@@ -212,7 +213,7 @@ def read_any(path: str | Path) -> dict[str, Any]:
     except ContractError as error:
         raise ContractError(f"{path}: {error}; delete it and run snakemake again") from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path}: cannot be read ({error}); delete it and run snakemake again") from None
+        raise UserError(f"{path}: cannot be read ({error}); delete it and run snakemake again") from None
     return found
 
 

@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from stages.core.errors import UserError
 from stages.storage.contracts import Contract, find_contract
 from stages.storage.files import digest_file, read_json
 from stages.storage.provenance import list_versions
@@ -86,7 +87,7 @@ def read_plan(results: Path) -> Plan:
     """
     path = results / PLAN
     if not path.is_file():
-        raise ValueError(
+        raise UserError(
             f"{results}: holds no {PLAN}, so that nobody knows what should be there; name the folder of an "
             "experiment (results/<experiment>), or run snakemake for it first"
         )
@@ -96,7 +97,7 @@ def read_plan(results: Path) -> Plan:
         rows = [Expected(row[0].removeprefix(prefix), *row[1:]) for row in content["artifacts"]]
         return Plan(content["command"], content["results"], {row.path: row for row in rows})
     except (ValueError, KeyError, TypeError):
-        raise ValueError(f"{path}: is damaged; run snakemake, which writes it anew") from None
+        raise UserError(f"{path}: is damaged; run snakemake, which writes it anew") from None
 
 
 def examine(results: Path, plan: Plan, show: Callable[[Iterable], Iterable] = iter) -> Findings:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from stages.command.stage import run_stage, stage_parser
 from stages.core.backbones import build_backbone, check_backbone, count_network_parameters, describe_backbone
+from stages.core.errors import UserError
 from stages.core.suggestions import suggest
 from stages.core.weight_names import find_normalisation, is_file
 from stages.data.sources.base import SPLITS, Tolerance
@@ -92,8 +93,8 @@ def read_datasets(settings: dict) -> tuple[dict, dict]:
     for name, dataset in settings["datasets"].items():
         try:
             manifest = read_source(dataset, Path(settings["data_root"]), tolerance)
-        except ValueError as error:
-            raise ValueError(f"dataset {name}: {error}") from None
+        except UserError as error:
+            raise UserError(f"dataset {name}: {error}") from None
         samples[name], classes[name] = manifest.samples, manifest.classes
     return samples, classes
 
@@ -112,16 +113,16 @@ def check_samples(settings: dict, methods: list, samples: dict, classes: dict) -
     for name, found in samples.items():
         train = [sample for sample in found if sample.split == "train"]
         if uses_mixtures and len(train) < n_components:
-            raise ValueError(
+            raise UserError(
                 f"mixture.components is {n_components}, but dataset {name} has {len(train)} training samples; "
                 f"set it to {len(train)} or less"
             )
         for task in {task for sample in train for task in sample.audit} & set(classes_of_task):
             labels = {sample.audit.get(task) for sample in train} - {None}
             if not labels:
-                raise ValueError(f"dataset {name}: no training sample has an audit label for '{task}'; leave it out")
+                raise UserError(f"dataset {name}: no training sample has an audit label for '{task}'; leave it out")
             if unknown := sorted(labels - set(classes_of_task[task])):
-                raise ValueError(
+                raise UserError(
                     f"dataset {name}: the audit label '{unknown[0]}' is no class of the task '{task}'"
                     f"{suggest(unknown[0], classes_of_task[task])}"
                 )
@@ -149,7 +150,7 @@ def check_disk(results: Path, parts: dict[str, int]) -> None:
     existing = next(folder for folder in (results, *results.resolve().parents) if folder.exists())
     free = shutil.disk_usage(existing).free
     if needed > free:
-        raise ValueError(
+        raise UserError(
             f"{results}: this run needs about {format_bytes(needed)} more, but only {format_bytes(free)} are "
             f"free; free some space, lower training.epochs or set storage.keep_features to false "
             f"(features are {format_bytes(parts['features'])} of it)"

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from stages.core.errors import UserError
 from stages.tools.proposals import Change
 
 COMMENT_COLUMN = 31
@@ -50,7 +51,7 @@ def fill_template(template: str, changes: Mapping[str, Change], datasets: Sequen
             lines += datasets
             parents = ["datasets", ""]
     if missing:
-        raise ValueError(f"the default config has no key {', '.join(sorted(missing))}; describe_data needs it there")
+        raise UserError(f"the default config has no key {', '.join(sorted(missing))}; describe_data needs it there")
     return "\n".join(lines) + "\n"
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from stages.command.stage import run_stage, show_progress, stage_parser
+from stages.core.errors import UserError
 from stages.core.suggestions import list_names
 from stages.data.sources.base import Tolerance
 from stages.data.sources.registry import read_source
@@ -45,7 +46,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, metavar="YAML", help="a new file; standard output if absent")
     options = parser.parse_args(argv)
     if options.output and options.output.exists():
-        raise ValueError(f"{options.output}: exists; remove it first, or choose another --output")
+        raise UserError(f"{options.output}: exists; remove it first, or choose another --output")
     found = [find_datasets(path) for path in options.paths]
     guesses = [guess for some, _ in found for guess in some]
     set_tasks(guesses, options.tasks)
@@ -69,10 +70,10 @@ def set_tasks(guesses: Sequence[Guess], tasks: Sequence[str] | None) -> None:
     """
     if tasks and len(tasks) != len(guesses):
         paths = ", ".join(str(guess.path) for guess in guesses)
-        raise ValueError(f"--tasks: names {len(tasks)}, but the datasets are {len(guesses)}: {paths}")
+        raise UserError(f"--tasks: names {len(tasks)}, but the datasets are {len(guesses)}: {paths}")
     for guess, task in zip(guesses, tasks or [], strict=False):
         if make_name(task) != task:
-            raise ValueError(f"--tasks: a task cannot be called '{task}'; call it {make_name(task)}")
+            raise UserError(f"--tasks: a task cannot be called '{task}'; call it {make_name(task)}")
         guess.set_task(task)
 
 
@@ -98,7 +99,7 @@ def make_config(
     """
     experiment = experiment or "_".join(guesses)
     if not re.fullmatch(EXPERIMENT_NAME, experiment):
-        raise ValueError(f"--experiment: '{experiment}' is no name of a folder; use letters, digits, _, . and -")
+        raise UserError(f"--experiment: '{experiment}' is no name of a folder; use letters, digits, _, . and -")
     data_root = Path(os.path.commonpath([guess.path.parent for guess in guesses.values()]))
     # What is wrong with single entries is for a run to refuse or to count.
     tolerance = Tolerance(outside, bad_entries=True)
@@ -112,7 +113,7 @@ def make_config(
     for name, guess in guesses.items():
         if not measured[name].sizes:
             path, reason = measured[name].unreadable[0]
-            raise ValueError(f"{guess.path}: none of the files looked at is an image: '{path}' {reason}")
+            raise UserError(f"{guess.path}: none of the files looked at is an image: '{path}' {reason}")
         guess.add_audit(classes_of_task)
         facts[name] = [f"Found {guess.layout}.", *describe_dataset(manifests[name], measured[name])]
         if others := [f"{column} ({len(guess.labels[column])} values)" for column in guess.list_other_labels()]:

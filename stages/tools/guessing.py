@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from stages.core.errors import UserError
 from stages.core.suggestions import list_names
 from stages.data.sources import table
 from stages.data.sources.base import EXTENSIONS, SPLITS, VALIDATION_SHARE
@@ -93,10 +94,10 @@ def find_datasets(path: str | Path) -> tuple[list[Guess], list[str]]:
     if path.is_file():
         return [_guess_table(path)], []
     if not path.is_dir():
-        raise ValueError(f"{path}: does not exist; name a folder of images or a table of labels")
+        raise UserError(f"{path}: does not exist; name a folder of images or a table of labels")
     guesses, missed = _search(path, SEARCH_DEPTH)
     if not guesses:
-        raise ValueError(missed[0] if missed else _explain(path))
+        raise UserError(missed[0] if missed else _explain(path))
     return guesses, missed
 
 
@@ -169,7 +170,7 @@ def _recognize(folder: Path) -> Guess | None:
         except ValueError as error:
             reasons.append(str(error))
     if len(tables) > 1:
-        raise ValueError(
+        raise UserError(
             f"{folder}: has several tables of images, {list_names(guess.path.name for guess in tables)}; name one of "
             "them, or put them into one table with a column that says train, validation or test"
         )
@@ -177,7 +178,7 @@ def _recognize(folder: Path) -> Guess | None:
         tables[0].warnings += [f"another table is not used: {reason}" for reason in reasons]
         return tables[0]
     if reasons:
-        raise ValueError(reasons[0])
+        raise UserError(reasons[0])
     _check_split_folders(folder)
     return None
 
@@ -197,18 +198,18 @@ def _check_split_folders(folder: Path) -> None:
     by_split = {split: inner for inner, split in found.items()}
     alone = f", or name {by_split.get('train')} alone, of which a fifth is then kept for testing"
     if flat := [inner for inner in found if _has_images(inner) and not _has_classes(inner)]:
-        raise ValueError(_explain(flat[0]) + (alone if found[flat[0]] == "test" and "train" in by_split else ""))
+        raise UserError(_explain(flat[0]) + (alone if found[flat[0]] == "test" and "train" in by_split else ""))
     for split in ("train", "test"):
         if split not in by_split:
             spare = by_split.get("validation")
             mend = f"rename {spare.name} to {split}" if spare else f"add {split}/<class>/"
             mend += alone if split == "test" else ""
-            raise ValueError(f"{folder}: has {list_names(inner.name for inner in found)}, but no {split}; {mend}")
+            raise UserError(f"{folder}: has {list_names(inner.name for inner in found)}, but no {split}; {mend}")
     if misnamed := [f"{inner.name} to {split}" for inner, split in found.items() if inner.name != split]:
-        raise ValueError(f"{folder}: the folders of its splits have other names; rename {', '.join(misnamed)}")
+        raise UserError(f"{folder}: the folders of its splits have other names; rename {', '.join(misnamed)}")
 
 
-class _NoImagesError(ValueError):
+class _NoImagesError(UserError):
     """A table names no images, and so may be about anything."""
 
 
@@ -249,7 +250,7 @@ def _guess_table(path: Path) -> Guess:
     split = next((name for name, values in splits.items() if {"train", "test"} <= values <= set(SPLITS)), None)
     if splits and not split:
         name, values = next(iter(splits.items()))
-        raise ValueError(
+        raise UserError(
             f"{path}: the column '{name}' says {list_names(sorted(values))}, but must say train, test and, if you "
             "like, validation, in every row; rename them"
         )
@@ -257,8 +258,8 @@ def _guess_table(path: Path) -> Guess:
     label = label or next((name for name, values in labels.items() if "" not in values), None)
     if not label:
         if failures:
-            raise ValueError(failures[0])
-        raise ValueError(
+            raise UserError(failures[0])
+        raise UserError(
             f"{path}: the column '{column}' holds paths of images, but no other one holds labels (2 to {MAX_CLASSES} "
             f"values, fewer than half of the {n_rows} rows, none of them empty); call the right one label"
         )

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from stages.command.stage import positive_int, show_progress
+from stages.core.errors import UserError
 from stages.data.sources.base import FileLoader, Sample
 from stages.data.sources.decoding import Decoder, decode_batches
 
@@ -37,13 +38,13 @@ def check_output(path: str, suffixes: Sequence[str]) -> None:
         ValueError: it ends otherwise, is a folder, or lies in what is no folder.
     """
     if Path(path).suffix.lower() not in suffixes:
-        raise ValueError(f"{path}: must end in {' or '.join(suffixes)}; correct --output")
+        raise UserError(f"{path}: must end in {' or '.join(suffixes)}; correct --output")
     if Path(path).is_dir():
-        raise ValueError(f"{path}: is a folder; name a file with --output")
+        raise UserError(f"{path}: is a folder; name a file with --output")
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ValueError(f"{path}: its folder cannot be made ({error.strerror}); correct --output") from None
+        raise UserError(f"{path}: its folder cannot be made ({error.strerror}); correct --output") from None
 
 
 def read_batches(
@@ -81,7 +82,7 @@ def read_batches(
         if found:
             yield found, images
     if len(skipped) == len(samples):
-        raise ValueError(f"{folder}: none of the images can be used")
+        raise UserError(f"{folder}: none of the images can be used")
     if skipped:
         print(f"{len(skipped)} of {len(samples)} images could not be used, see above", file=sys.stderr)
 

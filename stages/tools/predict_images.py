@@ -8,6 +8,7 @@ from pathlib import Path
 
 from stages.command.options import Stopwatch, add_compute_options
 from stages.command.stage import run_stage, stage_parser
+from stages.core.errors import UserError
 from stages.storage.predictions import SUFFIXES, open_predictions
 from stages.storage.tables import Provenance
 from stages.tools.image_batches import STATUS_SKIPPED, add_decoding_options, check_output, read_batches
@@ -25,7 +26,7 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     check_output(options.output, SUFFIXES)
     if options.features and not options.output.lower().endswith(".parquet"):
-        raise ValueError(f"{options.output}: feature vectors need Parquet; let --output end in .parquet")
+        raise UserError(f"{options.output}: feature vectors need Parquet; let --output end in .parquet")
     stopwatch = Stopwatch()
     folder, samples = find_images(options.images)
     from stages.core.training import choose_device, place_network, predict_batch, prepare_torch

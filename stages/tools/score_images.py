@@ -13,6 +13,7 @@ import numpy as np
 from stages.command.options import add_compute_options
 from stages.command.stage import run_stage, stage_parser
 from stages.command.wording import format_table
+from stages.core.errors import UserError
 from stages.core.metrics import count_confusion, score_classes, score_confusion
 from stages.core.suggestions import list_names, suggest
 from stages.data.sources.base import Sample, check_unique, locate_image
@@ -56,8 +57,8 @@ def main(argv: list[str] | None = None) -> int:
     labels = sorted({sample.label for sample in samples})
     try:
         task = find_task(labels, network.specification.classes, options.task)
-    except ValueError as error:
-        raise ValueError(f"{options.table or options.images}: {error}") from None
+    except UserError as error:
+        raise UserError(f"{options.table or options.images}: {error}") from None
     classes = network.specification.classes[task]
     confusion, skipped = np.zeros((len(classes), len(classes)), dtype=np.int64), []
     for found, images in read_batches(options, network.specification, options.images, samples, skipped):
@@ -91,17 +92,17 @@ def read_samples(options: argparse.Namespace) -> list[Sample]:
         ValueError: there are none, one is listed twice, or the folder or the table is missing or cannot be read.
     """
     if not options.images.is_dir():
-        raise ValueError(f"{options.images}: is not a folder; correct --images")
+        raise UserError(f"{options.images}: is not a folder; correct --images")
     if options.table:
         if not options.table.is_file():
-            raise ValueError(f"{options.table}: is no file; correct --table")
+            raise UserError(f"{options.table}: is no file; correct --table")
         pairs = read_labels(options)
     else:
         pairs = find_labeled_images(options.images)
     samples = [Sample(path, label, "test") for path, label in sorted(pairs)]
     check_unique(samples, options.table or options.images)
     if not samples:
-        raise ValueError(
+        raise UserError(
             f"{options.table or options.images}: holds no labelled images; put them into folders named after their "
             "classes, or name a table with --table"
         )
@@ -116,7 +117,7 @@ def read_labels(options: argparse.Namespace) -> list[tuple[str, str]]:
     """
     column, _, value = (options.where or "").partition("=")
     if options.where and not (column and value):
-        raise ValueError(f"--where: '{options.where}' is not COLUMN=VALUE; write for example split=test")
+        raise UserError(f"--where: '{options.where}' is not COLUMN=VALUE; write for example split=test")
     columns = [column] if column else []
     roots = None if options.outside_data_root == "allow" else ()
     paths, labels, text = read_rows(
@@ -125,9 +126,9 @@ def read_labels(options: argparse.Namespace) -> list[tuple[str, str]]:
     chosen = [not column or text[column][row] == value for row in range(len(paths))]
     pairs = [(path, label) for path, label, taken in zip(paths, labels, chosen, strict=True) if taken]
     if not pairs:
-        raise ValueError(f"{options.table}: no row has {options.where}; correct --where")
+        raise UserError(f"{options.table}: no row has {options.where}; correct --where")
     if not any(locate_image(options.images, path).exists() for path, _ in pairs):
-        raise ValueError(
+        raise UserError(
             f"{options.images}: has none of the {len(pairs)} images of {options.table}, such as '{pairs[0][0]}'; name "
             "the folder that these paths start from with --images"
         )
@@ -147,15 +148,15 @@ def find_task(labels: Sequence[str], classes: Mapping[str, Sequence[str]], wante
             have such classes.
     """
     if wanted is not None and wanted not in classes:
-        raise ValueError(f"--task: the network has no task '{wanted}'{suggest(wanted, classes)}")
+        raise UserError(f"--task: the network has no task '{wanted}'{suggest(wanted, classes)}")
     matching = [task for task, names in classes.items() if set(labels) <= set(names) and wanted in (None, task)]
     if len(matching) > 1:
-        raise ValueError(f"the labels are classes of {list_names(matching)}; choose one with --task")
+        raise UserError(f"the labels are classes of {list_names(matching)}; choose one with --task")
     if matching:
         return matching[0]
     task = wanted or max(classes, key=lambda name: len(set(labels) & set(classes[name])))
     unknown = next(label for label in labels if label not in classes[task])
-    raise ValueError(
+    raise UserError(
         f"the label '{unknown}' is no class of the task '{task}'{suggest(unknown, classes[task])}; "
         "rename it, or choose another task with --task"
     )

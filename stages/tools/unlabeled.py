@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from stages.core.errors import UserError
 from stages.data.sources.base import EXTENSIONS, Sample, walk_images
 
 
@@ -18,8 +19,8 @@ def find_images(path: str | Path) -> tuple[Path, list[Sample]]:
     if path.is_file():
         return path.parent, [Sample(path.name, "", "test")]
     if not path.is_dir():
-        raise ValueError(f"{path}: is neither a folder nor an image; correct --images")
+        raise UserError(f"{path}: is neither a folder nor an image; correct --images")
     samples = [Sample(name, "", "test") for name in sorted(walk_images(path))]
     if not samples:
-        raise ValueError(f"{path}: holds no images ({', '.join(EXTENSIONS)}); correct --images")
+        raise UserError(f"{path}: holds no images ({', '.join(EXTENSIONS)}); correct --images")
     return path, samples

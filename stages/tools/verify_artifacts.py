@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from stages.command.stage import run_stage, show_progress, stage_parser
+from stages.core.errors import UserError
 from stages.storage.verification import describe_problems, examine, list_few, read_plan, write_commands
 
 
@@ -34,7 +35,7 @@ def main(argv: list[str] | None = None) -> None:
     for purpose, command in write_commands(options.results, plan, findings).items():
         print(f"To {purpose}:\n  {command}")
     if findings.n_problems:
-        raise ValueError(f"{options.results}: {findings.n_problems} artifacts have problems, see above")
+        raise UserError(f"{options.results}: {findings.n_problems} artifacts have problems, see above")
 
 
 if __name__ == "__main__":

@@ -60,3 +60,12 @@ def test_short_work_shows_no_bar_and_long_work_one_line_per_state(capsys):
     for text in ("\r 50%|#####", "\r100%|##########", "\r          \r", "\n"):
         lines.write(text)
     assert stream.getvalue() == "50%|#####\n100%|##########\n"
+
+
+def test_a_mistake_of_the_program_keeps_its_traceback(tmp_path):
+    """Only what is the user's to mend is one line."""
+    code = "from stages.command.stage import run_stage\nrun_stage(lambda: int('x'))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert "ValueError: invalid literal" in done.stderr

@@ -15,7 +15,10 @@ import pytest
 from stages.command.warm_start import KINDS, make_server_folder
 
 ROOT = Path(__file__).parents[2]
-MODULES = ("__init__.py", "command/__init__.py", "command/stage.py", "command/warm_start.py")
+MODULES = (
+    *("__init__.py", "command/__init__.py", "command/stage.py", "command/warm_start.py"),
+    *("core/__init__.py", "core/errors.py"),
+)
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="servers are started on Linux only")
 
 
@@ -146,7 +149,11 @@ def test_a_served_stage_finds_everything_as_if_it_were_its_own_process(served, a
         ("raise SystemExit('in words')", 1),
         ("import argparse; argparse.ArgumentParser().parse_args(['--unknown'])", 2),
         ("raise ValueError('uncaught')", 1),
-        ("from stages.command.stage import run_stage\ndef main(): raise ValueError('one line')\nrun_stage(main)", 1),
+        (
+            "from stages.command.stage import run_stage\nfrom stages.core.errors import UserError\n"
+            "def main(): raise UserError('one line')\nrun_stage(main)",
+            1,
+        ),
         ("import os, signal; os.kill(os.getpid(), signal.SIGTERM)", 128 + signal.SIGTERM),
     ],
 )

@@ -20,6 +20,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from stages.core.errors import UserError
 from stages.data.sources.base import Manifest, Tolerance, build_manifest
 from stages.data.sources.cropping import CropLoader, CropSample
 from stages.data.sources.published import (
@@ -102,7 +103,7 @@ def read(settings: Mapping[str, Any], data_root: Path, tolerance: Tolerance) -> 
     folder = data_root / settings["path"]
     edges = settings.get("yaw_edges", YAW_EDGES)
     if list(edges) != sorted(set(edges)):
-        raise ValueError(f"{folder}: `yaw_edges` must rise, not {list(edges)}; write for example {list(YAW_EDGES)}")
+        raise UserError(f"{folder}: `yaw_edges` must rise, not {list(edges)}; write for example {list(YAW_EDGES)}")
     source = find_file(folder, "aflw.sqlite")
     samples, left_out = {}, Counter()
     for face, filepath, yaw, n_rectangles, *rectangle in _query(source):
@@ -134,7 +135,7 @@ def _query(source: Path) -> list[tuple]:
             kind = f"{KIND} IS NULL, {KIND}" if KIND in columns else "0"
             return database.execute(FACES.format(kind=kind)).fetchall()
     except sqlite3.Error as error:
-        raise ValueError(
+        raise UserError(
             f"{source}: cannot be read ({error}); get the file from {READER.publisher.page} again"
         ) from None
 

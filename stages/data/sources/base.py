@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stages.core.errors import UserError
 from stages.core.suggestions import list_names
 
 if TYPE_CHECKING:
@@ -159,26 +160,24 @@ def build_manifest(
     """
     samples = tuple(sorted(samples, key=lambda sample: (SPLITS.index(sample.split), sample.path)))
     if not samples:
-        raise ValueError(f"{source}: holds no images; check the path and the extensions ({', '.join(EXTENSIONS)})")
+        raise UserError(f"{source}: holds no images; check the path and the extensions ({', '.join(EXTENSIONS)})")
     if broken := [name for one in samples for name in (one.path, one.label) if not _is_text(name)]:
-        raise ValueError(f"{source}: has names that are not UTF-8 text: {list_names(broken)}; rename them")
+        raise UserError(f"{source}: has names that are not UTF-8 text: {list_names(broken)}; rename them")
     check_unique(samples, source)
     found = {split: {sample.label for sample in samples if sample.split == split} for split in SPLITS}
     for split in SPLITS:
         if not found[split]:
-            raise ValueError(f"{source}: the split '{split}' is empty; every dataset needs {list_names(SPLITS)}")
+            raise UserError(f"{source}: the split '{split}' is empty; every dataset needs {list_names(SPLITS)}")
         if unknown := sorted(found[split] - found["train"]):
-            raise ValueError(
+            raise UserError(
                 f"{source}: classes in {split} that train lacks: {list_names(unknown)}; "
                 "add them to train or remove them"
             )
     classes = tuple(settings.get("classes") or sorted(found["train"]))
     if set(classes) != found["train"] or len(set(classes)) != len(classes):
-        raise ValueError(
-            f"{source}: {_describe_difference(classes, found['train'])}; correct `classes` or leave it out"
-        )
+        raise UserError(f"{source}: {_describe_difference(classes, found['train'])}; correct `classes` or leave it out")
     if len(classes) < 2:
-        raise ValueError(f"{source}: has only one class, '{classes[0]}'; a task needs two or more")
+        raise UserError(f"{source}: has only one class, '{classes[0]}'; a task needs two or more")
     return Manifest(samples, classes, load)
 
 
@@ -206,11 +205,11 @@ def select_samples(samples: Sequence[Sample], settings: Mapping[str, Any], sourc
         try:
             chosen = draw_part([sample.path for sample in train], *settings["part"], seed)
         except ValueError as error:
-            raise ValueError(f"{source}: `part`: {error}") from None
+            raise UserError(f"{source}: `part`: {error}") from None
         train = [sample for sample, taken in zip(train, chosen, strict=True) if taken]
     if any(sample.split == "validation" for sample in others):
         if "validation" in settings:
-            raise ValueError(f"{source}: has a validation split of its own; remove `validation`")
+            raise UserError(f"{source}: has a validation split of its own; remove `validation`")
     else:
         share = settings.get("validation", VALIDATION_SHARE)
         ratios = {"train": 1 - share, "validation": share}
@@ -222,7 +221,7 @@ def select_samples(samples: Sequence[Sample], settings: Mapping[str, Any], sourc
         try:
             chosen = draw_stratified([sample.label for sample in train], settings["samples"], seed)
         except ValueError as error:
-            raise ValueError(f"{source}: `samples`: {error} (training samples)") from None
+            raise UserError(f"{source}: `samples`: {error} (training samples)") from None
         train = [sample for sample, taken in zip(train, chosen, strict=True) if taken]
     return train + others
 
@@ -286,7 +285,7 @@ def normalize_path(path: str, folder: Path, roots: Sequence[Path] | None = ()) -
     place = os.path.normpath(folder.absolute() / path)
     allowed = dict.fromkeys(os.path.normpath(root.absolute()) for root in (folder, *(roots or ())))
     if roots is not None and not any(Path(place).is_relative_to(root) for root in allowed):
-        raise ValueError(
+        raise UserError(
             f"'{path}' lies outside {' and '.join(allowed)}; correct it, or permit it by "
             "images.outside_data_root: allow (--outside-data-root allow)"
         )
@@ -297,7 +296,7 @@ def check_unique(samples: Iterable[Sample], source: str | Path) -> None:
     """Raise a ValueError about a path that several samples have."""
     twice = [path for path, count in Counter(sample.path for sample in samples).items() if count > 1]
     if twice:
-        raise ValueError(f"{source}: lists the same image twice: {list_names(twice)}; keep one line for each image")
+        raise UserError(f"{source}: lists the same image twice: {list_names(twice)}; keep one line for each image")
 
 
 def _is_text(name: str) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stages.core.errors import UserError
 from stages.data.sources.base import Sample, locate_image, open_image
 from stages.data.sources.published import BadEntryError
 
@@ -64,7 +65,7 @@ class CropLoader:
         with open_image(self.find_file(sample)) as image:
             if left >= image.width or top >= image.height:
                 outside = _describe_outside(sample.box, f" of {image.width} x {image.height} pixels")
-                raise ValueError(f"{sample.place}: {outside}")
+                raise UserError(f"{sample.place}: {outside}")
             return image.crop(
                 (
                     max(0, math.floor(left - aside)),

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from stages.core.errors import UserError
 from stages.core.suggestions import escape_name
 from stages.data.sources.base import Sample
 from stages.data.sources.images import convert_image
@@ -102,7 +103,7 @@ def decode_in_order(decoder: Decoder, samples: Sequence[Sample], n_workers: int)
             while pending:
                 yield from pending.popleft().result()
         except BrokenProcessPool:
-            raise ValueError("a decoding process was killed, perhaps for its memory; use fewer workers") from None
+            raise UserError("a decoding process was killed, perhaps for its memory; use fewer workers") from None
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -157,7 +158,7 @@ def check_skipped(skipped: Mapping[str, list[list[str]]], samples: Sequence[Samp
         return
     listed = "".join(f"\n  {escape_name(path)}: {reason}" for path, reason in bad.items())
     if stop:
-        raise ValueError(
+        raise UserError(
             f"{len(bad)} of {len(samples)} images cannot be used; "
             f"mend or remove them, or set images.on_error to skip:{listed}"
         )
@@ -165,6 +166,6 @@ def check_skipped(skipped: Mapping[str, list[list[str]]], samples: Sequence[Samp
     kept = {(sample.split, sample.label) for sample in samples if sample.path not in bad}
     empty = [f"class '{label}' in {split}" for split, label in wanted if (split, label) not in kept]
     if empty:
-        raise ValueError(
+        raise UserError(
             f"without its {len(bad)} bad images nothing is left of {'; '.join(empty)}; mend or replace them:{listed}"
         )

@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from stages.core.errors import UserError
 from stages.data.sources.base import FileLoader, Manifest, Sample, Tolerance, build_manifest
 from stages.data.sources.cropping import CropLoader, CropSample, parse_box
 from stages.data.sources.published import (
@@ -103,7 +104,7 @@ def _read_list(path: Path, fields: Sequence[str]) -> list[tuple[str, list[str]]]
     with path.open("rb") as file:
         announced = file.readline().decode(errors="replace").strip()
     if announced != str(len(rows)):
-        raise ValueError(f"{path}: announces '{announced}' entries, but has {len(rows)}; unpack or download it again")
+        raise UserError(f"{path}: announces '{announced}' entries, but has {len(rows)}; unpack or download it again")
     return rows
 
 

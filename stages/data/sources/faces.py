@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
+from stages.core.errors import UserError
+
 EXPRESSIONS = ("angry", "happy", "neutral", "sad", "surprised")
 POSES = ("left_profile", "left", "frontal", "right", "right_profile")
 STYLES = ("dark_noisy", "bright_clean")
@@ -56,7 +58,7 @@ def draw_face(rng: np.random.Generator, *, expression: str, pose: str, style: st
     """
     for value, choices in ((expression, EXPRESSIONS), (pose, POSES), (style, STYLES)):
         if value not in choices:
-            raise ValueError(f"unknown '{value}'; choose one of {', '.join(choices)}")
+            raise UserError(f"unknown '{value}'; choose one of {', '.join(choices)}")
     identity = _draw_identity(rng)
     muscles = _draw_muscles(rng, expression)
     identity = replace(identity, skin=_flush(identity.skin, muscles.flush))

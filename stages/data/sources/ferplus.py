@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from stages.core.errors import UserError
 from stages.data.sources.base import FileLoader, Manifest, Sample, Tolerance, build_manifest, select_samples
 from stages.data.sources.pixel_rows import PixelLoader, PixelSample, find_column, read_rows
 from stages.data.sources.published import (
@@ -127,12 +128,12 @@ def _parse_votes(fields: Mapping[str, str], place: str) -> list[int]:
 def _find_pixels(pixels: Path, source: Path, n_rows: int, found: Mapping[int, Sample]) -> list[Sample]:
     rows = [(offset, place, fields["Usage"]) for offset, place, fields in read_rows(pixels, ("Usage",))]
     if len(rows) != n_rows:
-        raise ValueError(f"{pixels}: has {len(rows)} rows, but {source} has {n_rows}; get both files again")
+        raise UserError(f"{pixels}: has {len(rows)} rows, but {source} has {n_rows}; get both files again")
     samples = []
     for row, sample in found.items():
         offset, place, usage = rows[row]
         if usage not in USAGES or USAGES[usage][0] != sample.split:
-            raise ValueError(f"{place}: Usage is '{usage}', but another in {source}; get both files again")
+            raise UserError(f"{place}: Usage is '{usage}', but another in {source}; get both files again")
         samples.append(PixelSample(sample.path, sample.label, sample.split, offset=offset, place=place))
     return samples
 

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from stages.core.errors import UserError
 from stages.core.suggestions import list_names
 from stages.data.sources.base import (
     EXTENSIONS,
@@ -53,7 +54,7 @@ def read(settings: Mapping[str, Any], data_root: Path, tolerance: Tolerance) -> 
     """
     folder = data_root / settings["path"]
     if not folder.is_dir():
-        raise ValueError(f"{folder}: is not a folder; correct `path` or `data_root`")
+        raise UserError(f"{folder}: is not a folder; correct `path` or `data_root`")
     split = settings.get("split", "folders")
     if split == "folders":
         present = [name for name in SPLITS if (folder / name).is_dir()]
@@ -62,7 +63,7 @@ def read(settings: Mapping[str, Any], data_root: Path, tolerance: Tolerance) -> 
             found = f"has no folder {list_names(missing)} (it has {_list_folders(folder)})"
             # With a train/ the folders are no classes.
             ratio = "" if present else ", or set `split` to a ratio such as {test: 0.2, seed: 0}"
-            raise ValueError(f"{folder}: {found}; add or rename it{ratio}")
+            raise UserError(f"{folder}: {found}; add or rename it{ratio}")
         samples = [
             Sample(f"{name}/{path}", label, name)
             for name in present
@@ -88,7 +89,7 @@ def find_labeled_images(folder: Path) -> Iterator[tuple[str, str]]:
             n_found += 1
             yield f"{label}/{path}", label
         if not n_found:
-            raise ValueError(f"{folder / label}: holds no images ({', '.join(EXTENSIONS)}); add some or remove it")
+            raise UserError(f"{folder / label}: holds no images ({', '.join(EXTENSIONS)}); add some or remove it")
 
 
 def _list_folders(folder: Path) -> str:

@@ -3,6 +3,7 @@
 import numpy as np
 from PIL import Image, ImageOps
 
+from stages.core.errors import UserError
 from stages.core.specification import FITS
 
 MODES = {1: "L", 3: "RGB"}
@@ -32,20 +33,20 @@ def convert_image(image: Image.Image, *, channels: int, height: int, width: int,
             range, or an argument is none of its choices.
     """
     if channels not in MODES:
-        raise ValueError(f"images have 1 or 3 channels, not {channels}; set images.channels to one of them")
+        raise UserError(f"images have 1 or 3 channels, not {channels}; set images.channels to one of them")
     if fit not in FITS:
-        raise ValueError(f"unknown fit '{fit}'; set images.fit to {', '.join(FITS)}")
+        raise UserError(f"unknown fit '{fit}'; set images.fit to {', '.join(FITS)}")
     image = _to_eight_bits(ImageOps.exif_transpose(image), MODES[channels])
     return np.asarray(_resize(image, height, width, fit)).reshape(height, width, channels)
 
 
 def _to_eight_bits(image: Image.Image, mode: str) -> Image.Image:
     if image.mode == "F":
-        raise ValueError("holds floating-point pixels, whose range is not defined; save it with 8 or 16 bits")
+        raise UserError("holds floating-point pixels, whose range is not defined; save it with 8 or 16 bits")
     if image.mode.startswith("I"):
         values = np.asarray(image).astype(np.int64)
         if values.min() < 0 or values.max() > 65535:
-            raise ValueError("holds integers beyond 16 bits, whose range is not defined; save it with 8 or 16 bits")
+            raise UserError("holds integers beyond 16 bits, whose range is not defined; save it with 8 or 16 bits")
         if isinstance(image.info.get("transparency"), int):
             values[values == image.info["transparency"]] = 65535
         return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert(mode)

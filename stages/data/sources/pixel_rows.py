@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stages.core.errors import UserError
 from stages.core.suggestions import suggest
 from stages.data.sources.base import Sample
 
@@ -55,7 +56,7 @@ class PixelLoader:
             return Image.frombytes("L", (self.side, self.side), bytes(map(int, row[self.column].split())))
         except (ValueError, IndexError):
             wanted = f"{self.side} x {self.side} numbers from 0 to 255"
-            raise ValueError(f"{sample.place}: the pixels are not {wanted}; get the file again") from None
+            raise UserError(f"{sample.place}: the pixels are not {wanted}; get the file again") from None
 
     def find_file(self, sample: PixelSample) -> Path:
         """The file that all images are read from."""
@@ -71,7 +72,7 @@ def find_column(path: Path, name: str) -> int:
     with path.open("rb") as file:
         header = [column.strip() for column in _split_row(file.readline())]
     if name not in header:
-        raise ValueError(f"{path}: has no column '{name}'{suggest(name, header)}; get the file again")
+        raise UserError(f"{path}: has no column '{name}'{suggest(name, header)}; get the file again")
     return header.index(name)
 
 

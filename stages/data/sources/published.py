@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from stages.core.errors import UserError
 from stages.core.suggestions import list_names
 from stages.data.sources.base import Sample, Tolerance, assign_splits, locate_image, normalize_path, select_samples
 
@@ -15,7 +16,7 @@ LARGEST_SHARE_MISSING = 0.01
 """With more of its images missing a dataset is taken for partly unpacked."""
 
 
-class BadEntryError(ValueError):
+class BadEntryError(UserError):
     """No sample can be made of an entry of a published list.
 
     Attributes:
@@ -38,7 +39,7 @@ def count_bad_entries(counts: Counter, tolerance: Tolerance) -> Iterator[None]:
         counts[error.kind] += 1
 
 
-class IncompleteError(ValueError):
+class IncompleteError(UserError):
     """A published dataset is not there, or only in part; who asked for it adds where to get it."""
 
     def __init__(self, folder: Path, what: str) -> None:
@@ -74,7 +75,7 @@ def check_images(folder: Path, paths: Sequence[str], source: Path, roots: Sequen
         for path in paths:
             normalize_path(path, folder, roots)
     except ValueError as error:
-        raise ValueError(f"{source}: {error}") from None
+        raise UserError(f"{source}: {error}") from None
     missing = [path for path in paths if not locate_image(folder, path).is_file()]
     if len(missing) > LARGEST_SHARE_MISSING * len(paths):
         labelled = f"{len(missing)} of the {len(paths)} images labelled in {source}, such as '{missing[0]}'"
@@ -98,11 +99,11 @@ def read_lines(path: Path, fields: Sequence[str], *, n_header: int = 0) -> Itera
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError:
-        raise ValueError(f"{path}: is not UTF-8 text; unpack or download it again") from None
+        raise UserError(f"{path}: is not UTF-8 text; unpack or download it again") from None
     for number, line in enumerate(lines[n_header:], start=n_header + 1):
         found = line.strip().rsplit(maxsplit=len(fields) - 1)
         if found and len(found) < len(fields):
-            raise ValueError(
+            raise UserError(
                 f"{path}, line {number}: has {len(found)} of the {len(fields)} fields {list_names(fields)}; "
                 "unpack or download the file again"
             )

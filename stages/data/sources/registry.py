@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from stages.core.errors import UserError
 from stages.data.sources.base import STRICT, Manifest, Tolerance
 from stages.data.sources.published import IncompleteError
 from stages.data.sources.reader import TERMS, Reader
@@ -33,7 +34,7 @@ def read_source(settings: Mapping[str, Any], data_root: str | Path, tolerance: T
     try:
         return reader.read(settings, Path(data_root), tolerance)
     except IncompleteError as error:
-        raise ValueError(
+        raise UserError(
             f"{error}; get {reader.publisher.dataset} from its publisher ({reader.publisher.page}) and unpack all of "
             "it, or correct `path` or `data_root`"
         ) from None
@@ -50,7 +51,7 @@ def find_reader(name: str) -> "Reader":
     path = f"stages.data.sources.{name}"
     reader = getattr(import_module(path), "READER", None) if str(name).isidentifier() and find_spec(path) else None
     if reader is None:
-        raise ValueError(f"unknown source '{name}'; set `source` to {', '.join(READERS)}")
+        raise UserError(f"unknown source '{name}'; set `source` to {', '.join(READERS)}")
     return reader
 
 

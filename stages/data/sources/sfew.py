@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from stages.core.errors import UserError
 from stages.core.suggestions import list_names, suggest
 from stages.data.sources.base import EXTENSIONS, FileLoader, Manifest, Sample, Tolerance, build_manifest, select_samples
 from stages.data.sources.published import IncompleteError
@@ -69,12 +70,12 @@ def _find_faces(top: Path) -> Iterator[tuple[str, Path]]:
             continue
         folder, label = Path(inner), Path(inner).name.lower()
         if label not in EXPRESSIONS:
-            raise ValueError(
+            raise UserError(
                 f"{folder}: holds images, but is not named after an expression{suggest(label, EXPRESSIONS)}; "
                 "rename it, or keep only the aligned faces there"
             )
         if (other := folder_of.setdefault(label, folder)) != folder:
-            raise ValueError(f"{folder}: '{label}' also has images in {other}; keep only the aligned faces")
+            raise UserError(f"{folder}: '{label}' also has images in {other}; keep only the aligned faces")
         yield from ((label, folder / name) for name in images)
 
 

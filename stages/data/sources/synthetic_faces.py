@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
+from stages.core.errors import UserError
 from stages.core.seeds import derive_seed
 from stages.data.sources.base import SPLITS, Manifest, Sample, Tolerance, build_manifest
 from stages.data.sources.reader import Reader
@@ -96,11 +97,11 @@ def read(settings: Mapping[str, Any], data_root: Path, tolerance: Tolerance) -> 
 
     task, style = settings["task"], settings["style"]
     if task not in FREQUENCIES:
-        raise ValueError(
+        raise UserError(
             f"synthetic_faces are labelled for {' or '.join(FREQUENCIES)}, not for '{task}'; correct `task`"
         )
     if style not in STYLES:
-        raise ValueError(f"synthetic_faces have no style '{style}'; set `style` to {' or '.join(STYLES)}")
+        raise UserError(f"synthetic_faces have no style '{style}'; set `style` to {' or '.join(STYLES)}")
     load = FaceLoader(settings.get("seed", 0), style)
     samples = []
     for split in SPLITS:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
+from stages.core.errors import UserError
 from stages.core.suggestions import list_names, suggest
 from stages.data.sources.base import (
     SPLITS,
@@ -76,14 +77,14 @@ def read(settings: Mapping[str, Any], data_root: Path, tolerance: Tolerance) -> 
     split = settings.get("split", "column")
     columns = settings["columns"]
     if split == "column" and "split" not in columns:
-        raise ValueError(f"{path}: `columns` names no split; add it or set `split` to a ratio: {{test: 0.2, seed: 0}}")
+        raise UserError(f"{path}: `columns` names no split; add it or set `split` to a ratio: {{test: 0.2, seed: 0}}")
     if split != "column" and "part" in settings:
         # Such a split follows the labels, so that another dataset of these images would have another.
-        raise ValueError(f"{path}: `part` needs the split of a column, not a ratio; name it in columns.split")
+        raise UserError(f"{path}: `part` needs the split of a column, not a ratio; name it in columns.split")
     if not path.is_file():
-        raise ValueError(f"{path}: does not exist; correct `path` or `data_root`")
+        raise UserError(f"{path}: does not exist; correct `path` or `data_root`")
     if not folder.is_dir():
-        raise ValueError(f"{folder}: is not a folder; correct `images` or `data_root`")
+        raise UserError(f"{folder}: is not a folder; correct `images` or `data_root`")
     audit = columns.get("audit", {})
     others = [*audit.values(), *([columns["split"]] if split == "column" else [])]
     roots = tolerance.list_roots(data_root)
@@ -137,7 +138,7 @@ def read_column_names(path: Path) -> list[str]:
     import pyarrow.parquet as pq
 
     if path.suffix.lower() not in EXTENSIONS:
-        raise ValueError(f"{path}: must end in {' or '.join(EXTENSIONS)}")
+        raise UserError(f"{path}: must end in {' or '.join(EXTENSIONS)}")
     try:
         if path.suffix.lower() == ".parquet":
             return pq.read_schema(path).names
@@ -185,21 +186,21 @@ def _report_unreadable(path: Path, error: "pa.ArrowException") -> ValueError:
 def _check_columns(path: Path, wanted: list[str], names: list[str]) -> None:
     for name in wanted:
         if names.count(name) > 1:
-            raise ValueError(f"{path}: has more than one column '{name}'; rename all but one")
+            raise UserError(f"{path}: has more than one column '{name}'; rename all but one")
         if name not in names:
-            raise ValueError(f"{path}: has no column '{name}'{suggest(name, names)}; name the right one")
+            raise UserError(f"{path}: has no column '{name}'{suggest(name, names)}; name the right one")
 
 
 def _check_filled(path: Path, name: str, values: list[str]) -> None:
     empty = [row for row, value in enumerate(values, start=1) if not value]
     if empty:
-        raise ValueError(f"{path}: column '{name}' is empty in {_list_rows(empty)}; fill it in or remove the row")
+        raise UserError(f"{path}: column '{name}' is empty in {_list_rows(empty)}; fill it in or remove the row")
 
 
 def _check_splits(path: Path, name: str, values: list[str]) -> None:
     wrong = [row for row, value in enumerate(values, start=1) if value not in SPLITS]
     if wrong:
-        raise ValueError(
+        raise UserError(
             f"{path}: column '{name}' must say {', '.join(SPLITS[:-1])} or {SPLITS[-1]}, but says "
             f"{list_names(sorted({values[row - 1] for row in wrong}))} in {_list_rows(wrong)}; remove or rename them"
         )
@@ -209,7 +210,7 @@ def _normalize(path_table: Path, row: int, path: str, folder: Path, roots: Seque
     try:
         return normalize_path(path, folder, roots)
     except ValueError as error:
-        raise ValueError(f"{path_table}: row {row}: {error}") from None
+        raise UserError(f"{path_table}: row {row}: {error}") from None
 
 
 def _list_rows(rows: list[int]) -> str:
