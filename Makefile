@@ -28,13 +28,19 @@ $(VENV)/dev.stamp: requirements-dev.txt | $(VENV)/run.stamp
 	$(BIN)/uv pip install --python $(BIN)/python --compile-bytecode --require-hashes -r requirements-dev.txt
 	@touch $@
 
-install: $(VENV)/run.stamp  ## set up .venv, and nothing else
+# The command mtl-sa, which runs the modules of this clone: nothing is fetched, setuptools is among the requirements.
+$(BIN)/mtl-sa: pyproject.toml | $(VENV)/run.stamp
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --offline --no-deps --no-build-isolation \
+		--config-settings editable_mode=compat --editable .
+	@touch $@
 
-run: $(VENV)/run.stamp  ## train the default experiment (config.yaml)
+install: $(VENV)/run.stamp $(BIN)/mtl-sa  ## set up .venv, and nothing else
+
+run: $(VENV)/run.stamp $(BIN)/mtl-sa  ## train the default experiment (config.yaml)
 	@set -o pipefail; PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores $(CORES) --profile workflow/profiles/default 2>&1 \
 		| grep --line-buffered --invert-match --extended-regexp '^(Select jobs to execute|Execute [0-9]+ jobs)'
 
-test: $(VENV)/dev.stamp  ## run the tests
+test: $(VENV)/dev.stamp $(BIN)/mtl-sa  ## run the tests
 	@PATH="$(CURDIR)/$(BIN):$$PATH" pytest
 
 lint: $(VENV)/dev.stamp  ## check style and workflow

@@ -34,7 +34,7 @@ MESSAGE_MODULES = {"stages.core.suggestions"}
 MESSAGE_CALLS = {"print", "warning", "info", "error"}
 SCOPES = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp, ast.Lambda)
 """What names its own variables."""
-MESSAGE_OPTIONS = {"help", "metavar", "description"}
+MESSAGE_OPTIONS = {"help", "metavar", "description", "example"}
 
 
 @dataclass

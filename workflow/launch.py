@@ -7,6 +7,7 @@ import atexit
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,7 @@ import yaml
 
 from stages.command.warm_start import make_server_folder
 from stages.core.weight_names import is_file
-from stages.settings.checks import load_experiment
+from stages.settings.checks import find_paths, load_experiment
 from stages.settings.errors import SettingsError
 from stages.storage.files import replace_when_complete
 from workflow.identity import Libraries
@@ -42,22 +43,17 @@ def load_settings(
     settings, methods = load_experiment(files, config, source)
     contents = {file: yaml.safe_load(file.read_text(encoding="utf-8")) for file in files}
 
-    def locate(section: dict, *keys: str) -> None:
-        """Let a path start from the config file that sets it, or from here if --config does."""
-        if section[keys[-1]] is not None and not _sets(overrides, keys):
+    # A path starts from the config file that sets it, or from here if --config does.
+    for section, keys in find_paths(settings):
+        if not _sets(overrides, keys):
             setting = [file for file, content in contents.items() if _sets(content, keys)] or list(files)
             place = setting[-1].parent.resolve() / section[keys[-1]]
             inside = place.resolve().is_relative_to(Path.cwd())
             section[keys[-1]] = os.path.relpath(place) if inside else str(place)
-
-    locate(settings, "data_root")
-    locate(settings["storage"], "storage", "image_cache")
-    if is_file(settings["network"]["pretrained"]):
-        locate(settings["network"], "network", "pretrained")
-        path = settings["network"]["pretrained"]
-        # Snakemake takes what was made from a missing file to be up to date.
-        if not Path(path).is_file():
-            raise SettingsError(f"{source}: network.pretrained: '{path}' does not exist; correct it or get the file")
+    path = settings["network"]["pretrained"]
+    # Snakemake takes what was made from a missing file to be up to date.
+    if is_file(path) and not Path(path).is_file():
+        raise SettingsError(f"{source}: network.pretrained: '{path}' does not exist; correct it or get the file")
     return settings, methods
 
 
@@ -102,14 +98,19 @@ def start_servers(base: Path) -> None:
     if len(folder) > 90:
         os.rmdir(folder)
         return
-    for kind in ("network", "statistics"):
-        server = subprocess.Popen(
-            [sys.executable, "-m", "stages.command.warm_start", folder, kind],
-            stdin=subprocess.PIPE,
-            env=extend_search_path(base),
-        )
-        # A server ends with its standard input, whichever way Snakemake ends.
-        atexit.register(server.communicate)
+    # Servers inherit that: until they ignore interrupts, which are for Snakemake, these wait.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        for kind in ("network", "statistics"):
+            server = subprocess.Popen(
+                [sys.executable, "-m", "stages.command.warm_start", folder, kind],
+                stdin=subprocess.PIPE,
+                env=extend_search_path(base),
+            )
+            # A server ends with its standard input, whichever way Snakemake ends.
+            atexit.register(server.communicate)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     os.environ.update(STAGE_SERVERS=folder)
 
 

@@ -16,11 +16,12 @@ os.environ.setdefault("POT_BACKEND_DISABLE_PYTORCH", "1")
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
-def stage_parser(description: str) -> argparse.ArgumentParser:
-    """A parser whose `--help` begins with the stage's docstring and shows every default."""
+def stage_parser(description: str, example: str | None = None) -> argparse.ArgumentParser:
+    """A parser whose `--help` begins with the stage's docstring, shows every default and ends with an example."""
     return argparse.ArgumentParser(
         prog=f"python -m {sys.orig_argv[2]}" if sys.orig_argv[1:2] == ["-m"] else None,
         description=description,
+        epilog=example and f"example:\n  {example}",
         formatter_class=_HelpFormatter,
         allow_abbrev=False,
     )

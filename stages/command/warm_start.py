@@ -114,6 +114,8 @@ def serve(folder: str, kind: str) -> str | None:
     listener.bind(path)
     listener.listen(128)
     on_interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Blocked by the workflow since before this process began; what came meanwhile is forgotten.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
     c_library = ctypes.CDLL(None)
     # A limit is for each job to set.
     for name in [name for name in os.environ if name.endswith("_NUM_THREADS")]:

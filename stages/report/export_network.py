@@ -25,7 +25,11 @@ LARGEST_MODEL = 2_000_000_000
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = stage_parser(__doc__)
+    parser = stage_parser(
+        __doc__,
+        example="mtl-sa export --network network.safetensors --metrics metrics.parquet --tables data/faces/test.parquet"
+        " --images data/faces/test.npy --output-model network.onnx --output-report export.json",
+    )
     parser.add_argument("--network", required=True, metavar="SAFETENSORS", help="network.safetensors of a run")
     parser.add_argument("--metrics", required=True, metavar="PARQUET", help="metrics.parquet of that run")
     add_split_options(parser)

@@ -1,6 +1,6 @@
 """Checking an experiment's settings before anything runs."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,14 +8,18 @@ import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from stages.core.suggestions import suggest
+from stages.core.weight_names import is_file
 from stages.settings.errors import SettingsError, describe_errors
 from stages.settings.experiment import Experiment
 from stages.settings.methods import Method
 from stages.settings.section import Name
+from stages.settings.shipped import find_shipped
 
 EXPERIMENT = TypeAdapter(Experiment)
 METHODS = TypeAdapter(dict[Name, Method], config=ConfigDict(strict=True))
 METHODS_FILE = "workflow/methods.yaml"
+PATHS = (("data_root",), ("storage", "image_cache"), ("network", "pretrained"))
+"""Keys whose values are paths, from the folder of the config; the last may also be a name of torchvision's."""
 RESERVED_TASKS = ("features",)
 """Names of folders that stand beside a task's in an epoch."""
 RESERVED_METHODS = ("initial", "initial_separate")
@@ -49,8 +53,17 @@ def load_experiment(
     """
     for path in paths:
         _read(path, str(path))
-    methods = check_methods(_read(Path(__file__).parents[2] / METHODS_FILE, METHODS_FILE), METHODS_FILE)
+    methods = check_methods(_read(find_shipped(METHODS_FILE), METHODS_FILE), METHODS_FILE)
     return check_experiment(settings, methods, source), methods
+
+
+def find_paths(settings: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], tuple[str, ...]]]:
+    """Every setting that is a path: the section that holds it, and its keys."""
+    for keys in PATHS:
+        section = settings if len(keys) == 1 else settings[keys[0]]
+        path = section[keys[-1]]
+        if path is not None and (keys[-1] != "pretrained" or is_file(path)):
+            yield section, keys
 
 
 def parse_yaml(text: str, source: str) -> Any:

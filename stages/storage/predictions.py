@@ -7,13 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 import pyarrow.csv
 import pyarrow.parquet as pq
 
 from stages.storage.contracts import PREDICTIONS
 from stages.storage.files import replace_when_complete
 from stages.storage.provenance import Provenance
-from stages.storage.tables import close_sealed
+from stages.storage.seals import SealError, check_seal, find_footer
+from stages.storage.tables import Table, close_sealed, read_metadata
 
 SUFFIXES = (".parquet", ".csv")
 ROWS_PER_GROUP = 8192
@@ -125,3 +127,26 @@ def open_predictions(
         writer = PredictionWriter(path_temporary, suffix, classes, metadata)
         yield writer
         writer.close()
+
+
+def read_predictions(path: str | Path) -> Table:
+    """The columns of predictions in Parquet, those of features with shape (n, d).
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    try:
+        check_seal(path, find_footer(path))
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            table, footer = file.read(), file.metadata.metadata
+    except (SealError, OSError, pa.ArrowException) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{path}: {reason}; delete it and predict again") from None
+    columns = {}
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        if pa.types.is_fixed_size_list(column.type):
+            flat = pa.compute.list_flatten(column).to_numpy()
+            columns[name] = flat.reshape(len(column), column.type.list_size)
+        else:
+            columns[name] = np.array(column.to_pylist(), object) if column.type == pa.string() else column.to_numpy()
+    return Table(columns, {**read_metadata(path), "skipped": json.loads(footer.get(b"skipped", b"[]"))})

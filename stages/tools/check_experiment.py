@@ -29,16 +29,30 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--n-seeds", type=int, required=True, help="runs of each method")
     parser.add_argument("--results", type=Path, required=True, metavar="DIR", help="where the artifacts will lie")
     options = parser.parse_args(argv)
-    settings = json.load(options.settings)
+    check_run(json.load(options.settings), options.methods, options.n_seeds, options.results)
+
+
+def check_run(settings: dict, methods: list, n_seeds: int, results: Path) -> None:
+    """Check all that an experiment needs, and say what disk it will take.
+
+    Args:
+        settings: of the experiment, defaults filled in.
+        methods: rows of those to run.
+        n_seeds: runs of each method.
+        results: where the artifacts will lie.
+
+    Raises:
+        ValueError: the first thing that will not do.
+    """
     samples, classes = read_datasets(settings)
-    check_samples(settings, options.methods, samples, classes)
-    note_warmups(options.methods, settings["training"]["epochs"])
+    check_samples(settings, methods, samples, classes)
+    note_warmups(methods, settings["training"]["epochs"])
     images, network = settings["images"], settings["network"]
     image_shape = (images["height"], images["width"], images["channels"])
     backbone, pretrained = network["backbone"], network["pretrained"]
     check_backbone(backbone, image_shape, pretrained=bool(pretrained))
     find_normalisation(backbone, pretrained, images["channels"], images["mean"], images["std"])
-    started = any(options.results.glob("seed-*/initial*/network.safetensors"))
+    started = any(results.glob("seed-*/initial*/network.safetensors"))
     if is_file(pretrained):
         build_backbone(backbone, image_shape, load_pretrained(backbone, pretrained))
     elif pretrained and not started:
@@ -62,12 +76,12 @@ def main(argv: list[str] | None = None) -> None:
         n_separate_parameters=n_separate_parameters,
         n_components=settings["mixture"]["components"],
         n_epochs=settings["training"]["epochs"],
-        n_seeds=options.n_seeds,
-        methods=options.methods,
+        n_seeds=n_seeds,
+        methods=methods,
         keep_features=settings["storage"]["keep_features"],
         **count_kept(settings["storage"], settings["training"]["epochs"]),
     )
-    check_disk(options.results, parts)
+    check_disk(results, parts)
 
 
 def count_kept(storage: dict, n_epochs: int) -> dict[str, int]:

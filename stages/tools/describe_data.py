@@ -17,17 +17,18 @@ from stages.core.suggestions import list_names
 from stages.data.sources.base import Tolerance
 from stages.data.sources.registry import read_source
 from stages.settings.section import EXPERIMENT_NAME
+from stages.settings.shipped import find_shipped
 from stages.storage.reports import write_text
 from stages.tools.config_text import fill_template, make_line, render_dataset
 from stages.tools.describing import describe_dataset, find_duplicates, list_warnings, measure_images
 from stages.tools.guessing import Guess, find_datasets, make_name, name_datasets
 from stages.tools.proposals import propose_settings
 
-TEMPLATE = Path(__file__).resolve().parents[2] / "config.yaml"
+TEMPLATE = "config.yaml"
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = stage_parser(__doc__)
+    parser = stage_parser(__doc__, example="mtl-sa describe faces people --tasks expression age --output mine.yaml")
     parser.add_argument(
         "paths", nargs="+", metavar="PATH", help="a folder of images, a CSV or Parquet table, or a folder of these"
     )
@@ -54,7 +55,7 @@ def main(argv: list[str] | None = None) -> None:
     outside = options.outside_data_root == "allow"
     text, warnings = make_config(name_datasets(guesses), missed, options.experiment, options.output, outside)
     for warning in warnings:
-        print(f"describe_data: warning: {warning}", file=sys.stderr)
+        print(f"warning: {warning}", file=sys.stderr)
     if options.output:
         write_text(options.output, text)
         print(f"{options.output}: read it, then: snakemake --cores 4 --configfile {options.output}")
@@ -138,13 +139,14 @@ def make_config(
         for line in render_dataset(name, guess.make_settings(data_root), facts[name])
     ]
     header = [
-        f"# {' and '.join(guesses)}, as python -m stages.tools.describe_data found them. Read it, then:",
+        f"# {' and '.join(guesses)}, as mtl-sa describe found them. Read it, then:",
         f"# snakemake --cores 4 --configfile {output or 'NAME.yaml'}",
         *(f"# Warning: {warning}" for warning in warnings),
     ]
     if not output:
         header.insert(2, "# Save it as NAME.yaml where you made it: data_root is relative to the folder of this file.")
-    return "\n".join([*header, "", fill_template(TEMPLATE.read_text(encoding="utf-8"), changes, datasets)]), warnings
+    template = find_shipped(TEMPLATE).read_text(encoding="utf-8")
+    return "\n".join([*header, "", fill_template(template, changes, datasets)]), warnings
 
 
 def check_together(guesses: Mapping[str, Guess], classes: Mapping[str, Sequence[str]]) -> list[str]:

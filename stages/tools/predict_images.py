@@ -16,7 +16,9 @@ from stages.tools.unlabeled import find_images
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = stage_parser(__doc__)
+    parser = stage_parser(
+        __doc__, example="mtl-sa predict --network network.safetensors --images photos --output predictions.csv"
+    )
     parser.add_argument("--network", required=True, metavar="SAFETENSORS", help="network.safetensors of a run")
     parser.add_argument("--images", type=Path, required=True, metavar="DIR", help="folder of images, or one image")
     parser.add_argument("--output", required=True, metavar="PARQUET|CSV", help="one row per image")

@@ -26,7 +26,9 @@ from stages.tools.image_batches import STATUS_SKIPPED, add_decoding_options, che
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = stage_parser(__doc__)
+    parser = stage_parser(
+        __doc__, example="mtl-sa evaluate --network network.safetensors --images faces/test --output scores.json"
+    )
     parser.add_argument("--network", required=True, metavar="SAFETENSORS", help="network.safetensors of a run")
     parser.add_argument(
         "--images", type=Path, required=True, metavar="DIR", help="folder of <class>/…, or of a table's"

@@ -15,7 +15,7 @@ from stages.storage.verification import describe_problems, examine, list_few, re
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = stage_parser(__doc__)
+    parser = stage_parser(__doc__, example="mtl-sa verify results/faces")
     parser.add_argument("results", type=Path, metavar="DIR", help="folder of an experiment: results/<experiment>")
     options = parser.parse_args(argv)
     plan = read_plan(options.results)

@@ -100,7 +100,7 @@ def test_two_datasets_become_an_experiment(describe, faces, people, tmp_path):
     assert [manifest.classes for manifest in manifests.values()] == [("a", "b"), ("old", "young")]
     assert [len(manifest.samples) for manifest in manifests.values()] == [34, 60]
     for line in (
-        "# faces and people, as python -m stages.tools.describe_data found them. Read it, then:",
+        "# faces and people, as mtl-sa describe found them. Read it, then:",
         "# Save it as NAME.yaml where you made it: data_root is relative to the folder of this file.",
         "    # Found train/, test/ with a folder for each class.",
         "    # 28 train, 2 validation, 4 test images",
@@ -153,7 +153,7 @@ def test_a_folder_of_datasets_and_a_file_elsewhere(describe, faces, people, draw
     assert settings["data_root"] == "../../data"
     assert [len(manifest.samples) for manifest in read_all(settings, output.parent).values()] == [34, 60]
     warning = "left out: loose: holds images, but no folder for each class, and no table says their labels; sort them"
-    assert shown.startswith(f"describe_data: warning: {warning}")
+    assert shown.startswith(f"warning: {warning}")
     assert f"# Warning: {warning}" in text
     assert f"# snakemake --cores 4 --configfile {output}\n" in text
     assert "Save it" not in text
@@ -168,7 +168,7 @@ def test_one_dataset_is_shown_and_a_second_asked_for(describe, faces):
     assert settings["images"]["channels"] == 1
     assert settings["training"]["epochs"] == 6
     warning = "an experiment needs two or more datasets: name a second one, labelled for another task"
-    assert shown == f"describe_data: warning: {warning}\n"
+    assert shown == f"warning: {warning}\n"
 
 
 def test_one_table_for_two_tasks(describe, people):
@@ -207,7 +207,7 @@ def test_images_that_occur_twice_are_warned_of(describe, faces, people):
     samples = read_source(settings["datasets"]["faces"], faces.parent).samples
     split_of = {sample.path: sample.split for sample in samples}
     assert [split_of[f"train/{name}.png"] for name in ("a/copy", "b/01", "a/00", "b/03")] == ["train"] * 4
-    warnings = [line.removeprefix("describe_data: warning: ") for line in shown.splitlines()]
+    warnings = [line.removeprefix("warning: ") for line in shown.splitlines()]
     assert [line for line in text.splitlines() if "Warning" in line] == [f"# Warning: {one}" for one in warnings]
     assert warnings == [
         "faces and people: images in both: 1, such as 'test/b/people.png' (b) and 'images/00.png' (old); remove them "
@@ -239,7 +239,7 @@ def test_few_images_imbalance_and_files_that_are_no_images_are_warned_of(describ
     (faces / "test/a/2.png").write_bytes(b"text")
     _, _, shown = describe(faces, people)
     assert shown.splitlines() == [
-        f"describe_data: warning: faces: {text}"
+        f"warning: faces: {text}"
         for text in (
             "classes with fewer than 10 training images: 1 of 2 (b 1); add some, or merge or remove these classes",
             "the class 'a' has 270 training images, more than 50 times as many as 'b' with 1; look at macro-F1 rather "
@@ -263,7 +263,7 @@ def test_many_classes_and_odd_names_stay_on_their_lines(describe, draw, people):
     assert "    # 20 classes, training images of each: most of 19 x: # 21, 17 x: # 20, 18 x: # 20, fewest of 03" in text
     assert len(shown.splitlines()) == 1
     assert "classes with fewer than 10 training images: 4 of 20 (00 x: # 7, 01 x: # 8, 02 x: # 9, 03 x: # 9);" in shown
-    assert f"# Warning: {shown.removeprefix('describe_data: warning: ')}" in text
+    assert f"# Warning: {shown.removeprefix('warning: ')}" in text
 
 
 def test_turned_photographs_are_measured_as_they_will_be_seen(describe, draw, people):
