@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
+from stages.core.errors import UserError
 from stages.core.suggestions import suggest
 from stages.storage.files import replace_when_complete
 
@@ -31,10 +32,10 @@ def write_array(path: Path, columns: Mapping[str, np.ndarray], name: str) -> np.
         ValueError: there is no such column, or it holds texts.
     """
     if name not in columns:
-        raise ValueError(f"--npy: there is no column '{name}'{suggest(name, columns)}")
+        raise UserError(f"--npy: there is no column '{name}'{suggest(name, columns)}")
     values = np.ascontiguousarray(columns[name])
     if values.dtype == object:
-        raise ValueError(f"--npy: the column '{name}' holds texts; write it with --csv")
+        raise UserError(f"--npy: the column '{name}' holds texts; write it with --csv")
     with replace_when_complete(path) as path_temporary, path_temporary.open("wb") as file:
         np.save(file, values)
     return values

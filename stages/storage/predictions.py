@@ -11,6 +11,7 @@ import pyarrow.compute
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from stages.core.errors import UserError
 from stages.storage.contracts import PREDICTIONS
 from stages.storage.files import replace_when_complete
 from stages.storage.provenance import Provenance
@@ -141,7 +142,7 @@ def read_predictions(path: str | Path) -> Table:
             table, footer = file.read(), file.metadata.metadata
     except (SealError, OSError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0]
-        raise ValueError(f"{path}: {reason}; delete it and predict again") from None
+        raise UserError(f"{path}: {reason}; delete it and predict again") from None
     columns = {}
     for name, column in zip(table.column_names, table.columns, strict=True):
         if pa.types.is_fixed_size_list(column.type):

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from stages.core.errors import UserError
 from stages.core.specification import NetworkSpecification
 from stages.storage.contracts import CHECKPOINT, MANIFEST, METRICS
 from stages.storage.files import digest_file, read_json
@@ -67,7 +68,7 @@ def read_tensors(path: Path) -> Tensors:
             specification = json.loads(metadata["network"])
             NetworkSpecification.parse(specification)
     except (SafetensorError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: is damaged ({str(error).splitlines()[0]}); run snakemake again for it") from None
+        raise UserError(f"{path}: is damaged ({str(error).splitlines()[0]}); run snakemake again for it") from None
     return Tensors(tensors, specification, check_record(path))
 
 
@@ -80,7 +81,7 @@ def read_images(path: Path) -> Images:
     try:
         values = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError) as error:
-        raise ValueError(f"{path}: is damaged ({str(error).splitlines()[0]}); run snakemake again for it") from None
+        raise UserError(f"{path}: is damaged ({str(error).splitlines()[0]}); run snakemake again for it") from None
     record = check_record(path)
     flat = values.reshape(-1, order="A")
     minimum = maximum = None
@@ -99,7 +100,7 @@ def check_record(path: Path) -> str:
     digest = digest_file(path)
     for place, recorded in _find_records(path).items():
         if recorded != digest:
-            raise ValueError(
+            raise UserError(
                 f"{path}: is not the file that {place} records (damaged, or of another run); delete it and run "
                 "snakemake again"
             )

@@ -6,8 +6,9 @@ Every run begins with the same check. Run it in the folder where Snakemake will 
 from pathlib import Path
 
 from stages.command.stage import run_stage, stage_parser
+from stages.core.errors import UserError
 from stages.settings.checks import find_paths, load_experiment, parse_yaml
-from stages.tools.check_experiment import check_run
+from stages.tools.feasibility import check_run
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -30,11 +31,11 @@ def read_config(path: Path) -> tuple[dict, dict]:
         ValueError: the file is missing or no text, or a setting is wrong.
     """
     if not path.is_file():
-        raise ValueError(f"{path}: is no file; name the config of an experiment")
+        raise UserError(f"{path}: is no file; name the config of an experiment")
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
-        raise ValueError(f"{path}: is no text in UTF-8; name the config of an experiment") from None
+        raise UserError(f"{path}: is no text in UTF-8; name the config of an experiment") from None
     settings, methods = load_experiment([], parse_yaml(text, str(path)), str(path))
     for section, keys in find_paths(settings):
         section[keys[-1]] = str(path.parent / section[keys[-1]])

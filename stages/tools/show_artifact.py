@@ -14,6 +14,7 @@ import numpy as np
 import yaml
 
 from stages.command.stage import run_stage, stage_parser
+from stages.core.errors import UserError
 from stages.core.suggestions import escape_name
 from stages.storage.contracts import IDENTITY, Contract, find_contract
 from stages.storage.exports import write_array, write_columns
@@ -41,16 +42,16 @@ def main(argv: list[str] | None = None) -> None:
     path = options.path
     if not path.is_file():
         reason = "is a folder; name a file in it" if path.is_dir() else "does not exist; correct the path"
-        raise ValueError(f"{path}: {reason}")
+        raise UserError(f"{path}: {reason}")
     if path.suffix not in KINDS:
-        raise ValueError(f"{path}: is no artifact that can be shown; those end in {', '.join(KINDS)}")
+        raise UserError(f"{path}: is no artifact that can be shown; those end in {', '.join(KINDS)}")
     if (options.csv or options.npy) and path.suffix != ".parquet":
-        raise ValueError(f"{path}: is no table; --csv and --npy are for .parquet")
+        raise UserError(f"{path}: is no table; --csv and --npy are for .parquet")
     for output, suffix in ((options.csv, ".csv"), (options.npy and Path(options.npy[0]), ".npy")):
         if output and output.suffix != suffix:
-            raise ValueError(f"{output}: must end in {suffix}; choose another name")
+            raise UserError(f"{output}: must end in {suffix}; choose another name")
         if output and output.exists():
-            raise ValueError(f"{output}: exists; remove it first, or choose another name")
+            raise UserError(f"{output}: exists; remove it first, or choose another name")
     # What a class is called decides how it is shown, not what a terminal does.
     sys.stdout.reconfigure(errors="backslashreplace")
     show = {

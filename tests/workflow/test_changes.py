@@ -123,7 +123,7 @@ CHANGES = {
         edit("storage/contracts.py", '"seconds_per_epoch", "float64"', '"seconds_per_epoch", "float32"'),
         {},
     ),
-    "the check before the first job": (edit("tools/check_experiment.py", "needed > free", "free < needed"), {}),
+    "the check before the first job": (edit("tools/feasibility.py", "needed > free", "free < needed"), {}),
     "the contract of densities": (
         edit("storage/contracts.py", '_probability("density_weight", "w^d, rho', '_probability("density_weight", "rho'),
         from_labels("estimate_density"),
