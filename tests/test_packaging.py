@@ -8,6 +8,10 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
+from stages.settings.checks import METHODS_FILE
+from stages.settings.shipped import INSTALLED
+from stages.tools.describe_data import TEMPLATE
+
 ROOT = Path(__file__).parents[1]
 CONFIGURATION = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT = CONFIGURATION["project"]
@@ -77,3 +81,21 @@ def test_templates_are_shipped():
     for path in templates:
         package = ".".join(path.parent.relative_to(ROOT).parts)
         assert any(path.match(pattern) for pattern in shipped[package]), path
+
+
+def test_files_that_commands_read_are_shipped():
+    data = CONFIGURATION["tool"]["setuptools"]["data-files"]
+    shipped = {f"{folder}/{Path(name).name}": name for folder, names in data.items() for name in names}
+    for name in (TEMPLATE, METHODS_FILE):
+        assert shipped[f"{INSTALLED}/{name}"] == name
+
+
+def test_the_set_up_brings_what_builds_the_command_offline():
+    pins = read_pins("requirements.txt")
+    for package, ranges in read_ranges(CONFIGURATION["build-system"]["requires"]).items():
+        assert all(version in ranges for version in pins[package])
+
+
+def test_all_packages_are_shipped():
+    found = {".".join(path.parent.relative_to(ROOT).parts) for path in (ROOT / "stages").rglob("__init__.py")}
+    assert set(CONFIGURATION["tool"]["setuptools"]["packages"]) == found

@@ -12,7 +12,6 @@ import numpy as np
 from stages.command.options import add_split_options, confirm_splits, open_splits
 from stages.command.stage import run_stage, stage_parser
 from stages.core.errors import UserError
-from stages.storage.checkpoints import load_network
 from stages.storage.contracts import EXPORT
 from stages.storage.files import digest_file, replace_when_complete, write_json
 from stages.storage.tables import Provenance
@@ -38,6 +37,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--output-model", required=True, metavar="ONNX")
     parser.add_argument("--output-report", required=True, metavar="JSON", help="what the check found")
     options = parser.parse_args(argv)
+    from stages.storage.checkpoints import load_network
+
     splits = open_splits(options)
     network = load_network(options.network, splits, options.metrics)
     n_bytes = sum(value.nbytes for value in network.state_dict().values())

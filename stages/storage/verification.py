@@ -171,8 +171,8 @@ def _examine_sealed(results: Path, path: str, findings: Findings) -> dict[str, d
     if "images_digest" in content:
         files[f"{Path(path).stem}.npy"] = content["images_digest"]
     return {
-        "inputs": {os.path.normpath(f"{folder}/{name}"): digest for name, digest in content["inputs"].items()},
-        "files": {os.path.normpath(f"{folder}/{name}"): digest for name, digest in files.items()},
+        "inputs": {os.path.normpath(os.path.join(folder, name)): digest for name, digest in content["inputs"].items()},
+        "files": {os.path.normpath(os.path.join(folder, name)): digest for name, digest in files.items()},
     }
 
 

@@ -81,7 +81,8 @@ def show_table(path: Path, n_rows: int) -> Table:
         ]
     else:
         table = read_predictions(path)
-        columns = [[name, f"{values.dtype}{_width(values)}", "", ""] for name, values in table.columns.items()]
+        kinds = {name: "string" if one.dtype == object else str(one.dtype) for name, one in table.columns.items()}
+        columns = [[name, kind + _width(table[name]), "", ""] for name, kind in kinds.items()]
     _print_identity(path, table.metadata, f"{len(table)} rows, {len(table.columns)} columns")
     print("\ncolumns")
     _print_rows(["name", "type", "range", "what it is"], columns)
@@ -136,12 +137,11 @@ def _print_identity(path: Path, found: Mapping[str, Any], size: str = "") -> Non
     """What an artifact says of itself, and the rest of its metadata or content."""
     contract = found["contract"]
     print(f"{path}\n{contract['name']}, version {contract['version']}" + (f": {size}" if size else ""))
-    for name, digest in found["inputs"].items() or {"none": ""}.items():
-        print(f"  input       {escape_name(name)}  {digest}")
-    print(f"  made by     {found['stage']}")
+    print(f"  made by     {found['stage']}, as {escape_name(found['path'])}")
     for name, value in found["parameters"].items():
         print(f"  parameter   {escape_name(name)}: {_text(value)}")
-    print(f"  made as     {escape_name(found['path'])}")
+    for name, digest in found["inputs"].items():
+        print(f"  input       {escape_name(name)}  {digest}")
     print(f"  versions    {', '.join(f'{name} {version}' for name, version in found['versions'].items())}")
     if found["device"]:
         print(f"  device      {found['device']}, {found['precision']}")
@@ -152,9 +152,13 @@ def _print_identity(path: Path, found: Mapping[str, Any], size: str = "") -> Non
 
 
 def _print_mapping(content: Mapping[str, Any]) -> None:
-    text = yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)
-    for line in text.splitlines():
-        print(f"  {line}")
+    for key, value in content.items():
+        text = yaml.safe_dump({key: value}, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)
+        if text.startswith("{"):
+            # What is plain enough for one line needs no braces of its own.
+            text = yaml.safe_dump({key: value}, allow_unicode=True, default_flow_style=False)
+        for line in text.splitlines():
+            print(f"  {line}")
 
 
 def _print_rows(header: list[str], rows: list[list[str]]) -> None:

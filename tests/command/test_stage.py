@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from stages.command.console import find_stages
 from stages.command.stage import _LineStream, show_progress
 
 ROOT = Path(__file__).parents[2]
-STAGES = sorted(path.stem for path in (ROOT / "stages").glob("*.py") if "run_stage(main)" in path.read_text())
+STAGES = sorted(module.removeprefix("stages.") for module in find_stages().values())
 
 
 def call(*arguments, **environment):
@@ -41,7 +42,7 @@ def test_every_stage_explains_itself(stage):
     done = call(f"stages.{stage}", "--help")
     assert done.returncode == 0
     assert done.stdout.startswith(f"usage: python -m stages.{stage} ")
-    docstring = (ROOT / "stages" / f"{stage}.py").read_text().split('"""')[1].splitlines()[0]
+    docstring = (ROOT / "stages" / f"{stage.replace('.', '/')}.py").read_text().split('"""')[1].splitlines()[0]
     assert docstring[:40] in " ".join(done.stdout.split())
 
 

@@ -300,3 +300,28 @@ def test_making_a_server_folder_imports_no_large_library():
 
 def test_only_stages_that_exist_are_served():
     assert set(KINDS) <= {path.stem for path in (ROOT / "stages").glob("*/*.py")}
+
+
+INTERRUPTED = """
+import os, signal, socket, time
+from pathlib import Path
+from workflow.launch import start_servers
+
+# A handler of its own, which servers do not inherit as they would that signals are ignored.
+signal.signal(signal.SIGINT, lambda *_: None)
+start_servers(Path.cwd())
+end = time.monotonic() + 1.5
+while time.monotonic() < end:
+    os.killpg(0, signal.SIGINT)
+    time.sleep(0.002)
+for kind in ("network", "statistics"):
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(os.path.join(os.environ["STAGE_SERVERS"], kind))
+print(signal.pthread_sigmask(signal.SIG_BLOCK, []))
+"""
+
+
+def test_interrupts_while_servers_start_print_nothing_and_end_none():
+    command = [sys.executable, "-c", INTERRUPTED]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, start_new_session=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "set()\n", "")

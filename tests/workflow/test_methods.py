@@ -27,7 +27,7 @@ def compared(tmp_path_factory):
     project = copy_project(tmp_path_factory.mktemp("compared"))
     comparison = {"methods": None, "seeds": [3], "last_epochs": 2}
     project.write_config("tiny.yaml", training__epochs=3, comparison=comparison, seeds=[3])
-    (project.folder / "run.log").write_text(project.snakemake("--cores", "2", "--", "comparison").stdout)
+    (project.folder / "run.log").write_text(project.snakemake("--cores", "2", "--", "all", "comparison").stdout)
     return project
 
 
