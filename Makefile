@@ -47,7 +47,7 @@ lint: $(VENV)/dev.stamp  ## check style and workflow
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile workflow
-	@PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --lint
+	@PATH="$(CURDIR)/$(BIN):$$PATH" python -m workflow.lint
 
 format: $(VENV)/dev.stamp  ## format the code
 	$(BIN)/ruff check --fix .

@@ -32,7 +32,7 @@ rule all:
     input:
         [f"{PLAN.locate('run', seed=seed, method=method)}/metrics.parquet" for method, seed in PLAN.own_runs],
         # What was exported once shall not fall behind a network that was trained further.
-        exports(existing=True),
+        filter(os.path.exists, PLAN.exports()),
         PLAN.audits(),
 
 
@@ -40,9 +40,16 @@ rule all:
 rule verify:
     input:
         rules.all.input,
+    log:
+        "<results_logs>/verify.log",
+    params:
+        results=lambda wildcards: PLAN.layout["results"],
     shell:
-        "python -m stages.tools.verify_artifacts {PLAN.layout[results]}"
+        command("python -m stages.tools.verify_artifacts {params.results}")
 
 
+# Stops a run before its first job where its data, its settings or the disk will not do.
 onstart:
-    begin_run()
+    CODE.save()
+    CONTENTS.save()
+    begin_run(workflow, PLAN, LIBRARIES, BASE)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from snakemake.exceptions import WorkflowError
 
 from stages.command.warm_start import make_server_folder
 from stages.core.weight_names import is_file
@@ -55,6 +56,23 @@ def load_settings(
     if is_file(path) and not Path(path).is_file():
         raise SettingsError(f"{source}: network.pretrained: '{path}' does not exist; correct it or get the file")
     return settings, methods
+
+
+def begin_run(workflow: Any, plan: Plan, libraries: Libraries, base: Path) -> None:
+    """Check what is about to run, leave its plan beside the results and start what jobs are forked from.
+
+    Raises:
+        WorkflowError: its data, its settings or the disk will not do.
+    """
+    names, seeds = plan.settings["methods"], plan.settings["seeds"]
+    if any(Path(target).stem in ("comparison", "timing") for target in workflow.dag_settings.targets):
+        names, seeds = plan.compared_methods, plan.compared_seeds
+    methods = [plan.methods[name] for name in names]
+    if not check(plan.settings, methods, len(seeds), plan.layout["results"], base):
+        raise WorkflowError("The experiment cannot run; the line above says why. Nothing was written.")
+    write_plan(libraries, plan, workflow, base)
+    if plan.settings["compute"]["warm_start"] and workflow.local_exec:
+        start_servers(base)
 
 
 def check(settings: Mapping[str, Any], methods: Sequence[Mapping], n_seeds: int, results: str, base: Path) -> bool:

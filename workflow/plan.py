@@ -7,6 +7,7 @@ datasets that have labels for a task; that each set holds one is the paper's cas
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 from stages.data.sources.registry import find_reader
@@ -84,6 +85,24 @@ class Plan:
         }
         logs = {f"{name}_logs": path.replace("results/", "logs/", 1) for name, path in folders.items()}
         return folders | logs
+
+    @property
+    def names(self) -> dict[str, str]:
+        """What the wildcards of the layout may be, as regular expressions."""
+        return {
+            "seed": r"\d+",
+            "epoch": r"(?!000)\d\d\d|[1-9]\d\d\d+",
+            "dataset": "|".join(self.datasets),
+            "task": "|".join(self.tasks),
+            "method": "|".join(self.methods),
+            "initial": "initial|initial_separate",
+        }
+
+    @property
+    def pathvars(self) -> dict[str, str]:
+        """The layout with the names in it: Snakemake does not constrain wildcards within path variables by itself."""
+        constrained = {wildcard: f"{{{wildcard},{names}}}" for wildcard, names in self.names.items()}
+        return {name: path.format(**constrained) for name, path in self.layout.items()}
 
     def locate(self, folder: str, **wildcards: Any) -> str:
         """A folder of the layout for given wildcards; epochs may be numbers, 0 is joint training."""
@@ -177,6 +196,11 @@ class Plan:
             tables += ["responsibilities", "discrepancy" if row.get("distance") == "mmd" else "transport"]
         return tables
 
+    def selection_paths(self, **place: Any) -> dict[str, str]:
+        """These tables of one augmentation by name."""
+        folder = self.locate("augmented", **place)
+        return {name: f"{folder}/{name}.parquet" for name in self.selection_tables(place["method"])}
+
     def label_settings(self, method: str) -> dict[str, Any]:
         """How a method makes its labels; what has no use is constant, so that changing it redoes nothing."""
         row, labels = self.methods[method], self.settings["labels"]
@@ -193,11 +217,57 @@ class Plan:
             "quantile": row.get("quantile", labels["quantile"]) if interpolation == "threshold" else 0,
         }
 
+    def epoch_labels(self, seed: Any, method: str, epoch: int) -> list[tuple[str, str]]:
+        """Task and path of the labels that an epoch trains on."""
+        place = {"seed": seed, "method": method, "epoch": epoch}
+        return [
+            (task, f"{self.locate('augmented', task=task, dataset=dataset, **place)}/labels.parquet")
+            for task, dataset in self.augmentations(method, epoch)
+        ]
+
+    def regularization(self, method: str) -> dict[str, float]:
+        """What a method adds to the loss."""
+        nothing = {"laplacian": 0, "l21": 0, "joint_nuclear": 0, "task_nuclear": 0, "neighbors": 5}
+        return nothing | self.methods[method].get("regularization", {})
+
     def label_source(self, method: str) -> str:
         """Who gives the soft labels: the classifiers or the label transfer networks."""
         return "transfer" if "label_transfer" in self.methods[method] else "classifier"
 
     # --- all of it --------------------------------------------------------------------------------
+
+    def files_of_epochs(self, seed: Any, method: str, file: str) -> list[str]:
+        """A file of every checkpoint of a run, joint training first."""
+        epochs = range(self.last_epoch + 1)
+        return [f"{self.locate('epoch', seed=seed, method=method, epoch=epoch)}/{file}" for epoch in epochs]
+
+    def exports(self) -> list[str]:
+        """The exports of the experiment's runs."""
+        runs = [self.locate("run", seed=seed, method=method) for method, seed in self.own_runs]
+        return [f"{run}/{file}" for run in runs for file in ("network.onnx", "model_card.md")]
+
+    def card_metrics(self, seed: Any, method: str) -> dict[int, str]:
+        """The metrics of all seeds of a method: the experiment's, and a card's own."""
+        seeds = sorted({*self.settings["seeds"], int(seed)})
+        return {one: f"{self.locate('run', seed=one, method=method)}/metrics.parquet" for one in seeds}
+
+    def card_settings(self) -> dict[str, Any]:
+        """The settings that a network depends on, for its model card; where files lie is none of its business."""
+        sections = ("images", "network", "training", "features", "density", "mixture", "transport", "labels")
+        settings = {name: self.settings[name] for name in ("experiment", "seeds", *sections)}
+        settings["datasets"] = {
+            name: {key: value for key, value in dataset.items() if key not in ("path", "images")}
+            for name, dataset in self.settings["datasets"].items()
+        }
+        if pretrained := settings["network"]["pretrained"]:
+            settings["network"] = settings["network"] | {"pretrained": PurePath(pretrained).name}
+        return settings
+
+    @property
+    def kept_networks(self) -> str:
+        """`storage.keep_networks` as an option: all, last or every:N."""
+        kept = self.settings["storage"]["keep_networks"]
+        return kept if isinstance(kept, str) else f"every:{kept['every']}"
 
     def keeps_optimizer(self, epoch: int) -> bool:
         """Whether Adam's state after an epoch stays once a run is finished."""

@@ -19,16 +19,18 @@ rule measure_discrepancy:
         decay=config["transport"]["decay"],
         n_threads=config["compute"]["threads"],
     shell:
-        "python -m stages.baselines.measure_discrepancy"
-        " --task {wildcards.task}"
-        " --unlabeled {input.unlabeled}"
-        " --labeled {input.labeled}"
-        " --responsibilities {input.responsibilities}"
-        " --decay {params.decay}"
-        " --seed {wildcards.seed}"
-        " --epoch {wildcards.epoch}"
-        " --threads {params.n_threads}"
-        " --output {output}" + TEE
+        command(
+            "python -m stages.baselines.measure_discrepancy"
+            " --task {wildcards.task}"
+            " --unlabeled {input.unlabeled}"
+            " --labeled {input.labeled}"
+            " --responsibilities {input.responsibilities}"
+            " --decay {params.decay}"
+            " --seed {wildcards.seed}"
+            " --epoch {wildcards.epoch}"
+            " --threads {params.n_threads}"
+            " --output {output}",
+        )
 
 
 # Pseudo labels refined by a Markov random field: DCN-AP.
@@ -46,10 +48,12 @@ rule refine_labels:
         code=identify("baselines.refine_labels"),
         refinement=lambda wildcards: METHODS[wildcards.method]["refinement"],
     shell:
-        "python -m stages.baselines.refine_labels"
-        " --task {wildcards.task}"
-        " --features {input.features}"
-        " --strength {params.refinement[strength]}"
-        " --neighbors {params.refinement[neighbors]}"
-        " --threads {threads}"
-        " --output {output}" + TEE
+        command(
+            "python -m stages.baselines.refine_labels"
+            " --task {wildcards.task}"
+            " --features {input.features}"
+            " --strength {params.refinement[strength]}"
+            " --neighbors {params.refinement[neighbors]}"
+            " --threads {threads}"
+            " --output {output}",
+        )

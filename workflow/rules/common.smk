@@ -14,7 +14,7 @@ from stages.core.weight_names import is_file
 from stages.settings.errors import SettingsError
 from stages.data.sources.label_files import audit_settings, decisive_settings, list_label_files, place_images
 from workflow.identity import Code, FileCache, Libraries, digest_contents, find_device
-from workflow.launch import check, load_settings, start_servers, write_plan
+from workflow.launch import begin_run, load_settings
 from workflow.plan import CHECKPOINT_FILES, HELD_OUT, SPLITS, Plan, PlanError
 
 # Each epoch waits for the one before it, and Snakemake follows such a chain by recursion.
@@ -37,27 +37,13 @@ if workflow.is_main_process:
     LIBRARIES.say_what_differs()
 
 
-NAMES = {
-    "seed": r"\d+",
-    "epoch": r"(?!000)\d\d\d|[1-9]\d\d\d+",
-    "dataset": "|".join(PLAN.datasets),
-    "task": "|".join(PLAN.tasks),
-    "method": "|".join(METHODS),
-    "initial": "initial|initial_separate",
-}
-
-
 wildcard_constraints:
-    **NAMES,
-    checkpoint=rf"{NAMES['initial']}|({NAMES['method']})/epoch-({NAMES['epoch']})",
+    **PLAN.names,
+    checkpoint=rf"{PLAN.names['initial']}|({PLAN.names['method']})/epoch-({PLAN.names['epoch']})",
 
 
-# Snakemake does not constrain the wildcards within these by itself.
 pathvars:
-    **{
-        name: path.format(**{wildcard: f"{{{wildcard},{names}}}" for wildcard, names in NAMES.items()})
-        for name, path in PLAN.layout.items()
-    },
+    **PLAN.pathvars,
 
 
 # Stages are found wherever Snakemake was started from, and run in its own Python.
@@ -66,8 +52,6 @@ SEARCH_PATHS = (
 )
 shell.prefix(f"set -euo pipefail; export {SEARCH_PATHS}; ".replace("{", "{{").replace("}", "}}"))
 
-# What is printed is kept as well.
-TEE = " 2>&1 | tee {log}"
 
 # For jobs whose result does not depend on their threads: all cores, but for density those that the
 # mixtures of the same features can use meanwhile.
@@ -78,6 +62,11 @@ DENSITY_CORES = max(1, ALL_CORES - config["compute"]["threads"])
 def identify(stage, *entries):
     """What identifies the code behind a result, so that an edit reruns just the jobs that use it."""
     return [CODE.digest(stage, *entries), *LIBRARIES.pick(CODE.libraries(stage, *entries))]
+
+
+def command(*parts):
+    """A stage's command line, of which what it prints is kept as well."""
+    return "".join([*parts, " 2>&1 | tee {log}"])
 
 
 def untracked(value):
@@ -109,19 +98,48 @@ def features_of(datasets):
     return paths
 
 
+def previous_checkpoint(wildcards):
+    """The checkpoint that an epoch starts from."""
+    return PLAN.checkpoint(wildcards.seed, wildcards.method, int(wildcards.epoch) - 1)
+
+
+def pretrained_digest():
+    """Of the content of a local file of pretrained weights."""
+    name = config["network"]["pretrained"]
+    return digest_contents([Path(name)], CONTENTS) if is_file(name) else name
+
+
+def epoch_labels(wildcards):
+    return PLAN.epoch_labels(wildcards.seed, wildcards.method, int(wildcards.epoch))
+
+
+def files_of_checkpoints(file):
+    return lambda wildcards: PLAN.files_of_epochs(wildcards.seed, wildcards.method, file)
+
+
+def label_digests(wildcards):
+    """Of the contents of a dataset's label files: another content redoes its images, another place does not."""
+    files = list_label_files(DATASETS[wildcards.dataset], config["data_root"])
+    return digest_contents(files, CONTENTS)
+
+
+def reader_of(dataset):
+    """The function that reads a dataset, which the stages find by its name only."""
+    return f"stages.data.sources.{DATASETS[dataset]['source']}.read"
+
+
+def identify_images(wildcards):
+    """What decides a dataset's images beside its settings."""
+    return [*identify("data.prepare_images", reader_of(wildcards.dataset)), *label_digests(wildcards)]
+
+
+def cache_options(wildcards):
+    """Where experiments share decoded images, and what identifies these."""
+    if config["storage"]["image_cache"] is None:
+        return ""
+    identity = quote(" ".join(identify_images(wildcards)))
+    return f"--cache {quote(config['storage']['image_cache'])} --identity {identity}"
+
+
 UNLABELED = features_of(lambda wildcards: [wildcards.dataset])
 LABELED = features_of(lambda wildcards: PLAN.datasets_of(wildcards.task))
-
-
-def begin_run():
-    """Stop a run before its first job where its data, its settings or the disk will not do."""
-    CODE.save()
-    CONTENTS.save()
-    names, seeds = config["methods"], SEEDS
-    if any(Path(target).stem in ("comparison", "timing") for target in workflow.dag_settings.targets):
-        names, seeds = PLAN.compared_methods, PLAN.compared_seeds
-    if not check(config, [METHODS[name] for name in names], len(seeds), PLAN.layout["results"], BASE):
-        raise WorkflowError("The experiment cannot run; the line above says why. Nothing was written.")
-    write_plan(LIBRARIES, PLAN, workflow, BASE)
-    if config["compute"]["warm_start"] and workflow.local_exec:
-        start_servers(BASE)

@@ -42,18 +42,20 @@ rule compare_methods:
         last_epochs=config["comparison"]["last_epochs"],
         logs=untracked(PLAN.layout["results_logs"]),
     shell:
-        "python -m stages.report.compare_methods"
-        " --runs {params.runs}"
-        " --tables {input.tables}"
-        " --paper-names {params.paper_names:q}"
-        " --experiment {params.experiment}"
-        " --reference {params.reference}"
-        " --last-epochs {params.last_epochs}"
-        " --logs {params.logs}"
-        " --output-table {output.table}"
-        " --output-csv {output.csv}"
-        " --output-markdown {output.markdown}"
-        " --output-figure {output.figure}" + TEE
+        command(
+            "python -m stages.report.compare_methods"
+            " --runs {params.runs}"
+            " --tables {input.tables}"
+            " --paper-names {params.paper_names:q}"
+            " --experiment {params.experiment}"
+            " --reference {params.reference}"
+            " --last-epochs {params.last_epochs}"
+            " --logs {params.logs}"
+            " --output-table {output.table}"
+            " --output-csv {output.csv}"
+            " --output-markdown {output.markdown}"
+            " --output-figure {output.figure}",
+        )
 
 
 rule tabulate_experiments:
@@ -72,12 +74,14 @@ rule tabulate_experiments:
         code=identify("report.tabulate_experiments"),
         paper_names=json.dumps({name: row["paper_name"] for name, row in METHODS.items()}),
     shell:
-        "python -m stages.report.tabulate_experiments"
-        " --comparisons {input}"
-        " --paper-names {params.paper_names:q}"
-        " --epoch validation"
-        " --output-csv {output.csv}"
-        " --output-markdown {output.markdown}" + TEE
+        command(
+            "python -m stages.report.tabulate_experiments"
+            " --comparisons {input}"
+            " --paper-names {params.paper_names:q}"
+            " --epoch validation"
+            " --output-csv {output.csv}"
+            " --output-markdown {output.markdown}",
+        )
 
 
 # The runs are not read: their benchmark files lie beside their logs, and are there once they are.
@@ -96,7 +100,9 @@ rule sum_benchmarks:
         logs=untracked(PLAN.layout["results_logs"]),
         epochs=PLAN.last_epoch,
     shell:
-        "python -m stages.report.sum_benchmarks"
-        " --logs {params.logs}"
-        " --epochs {params.epochs}"
-        " --output {output}" + TEE
+        command(
+            "python -m stages.report.sum_benchmarks"
+            " --logs {params.logs}"
+            " --epochs {params.epochs}"
+            " --output {output}",
+        )

@@ -1,30 +1,6 @@
 # From a user's images to memory maps, manifests and labels held back.
 
 
-def label_digests(wildcards):
-    """Of the contents of a dataset's label files: another content redoes its images, another place does not."""
-    files = list_label_files(DATASETS[wildcards.dataset], config["data_root"])
-    return digest_contents(files, CONTENTS)
-
-
-def reader_of(dataset):
-    """The function that reads a dataset, which the stages find by its name only."""
-    return f"stages.data.sources.{DATASETS[dataset]['source']}.read"
-
-
-def identify_images(wildcards):
-    """What decides a dataset's images beside its settings."""
-    return [*identify("data.prepare_images", reader_of(wildcards.dataset)), *label_digests(wildcards)]
-
-
-def cache_options(wildcards):
-    """Where experiments share decoded images, and what identifies these."""
-    if config["storage"]["image_cache"] is None:
-        return ""
-    identity = quote(" ".join(identify_images(wildcards)))
-    return f"--cache {quote(config['storage']['image_cache'])} --identity {identity}"
-
-
 # Where the data lies, and whether it may lie there, decides nothing.
 READING_OPTIONS = (
     " --dataset {wildcards.dataset}"
@@ -59,17 +35,20 @@ rule prepare_images:
         on_error=config["images"]["on_error"],
         cache=untracked(cache_options),
     shell:
-        "python -m stages.data.prepare_images"
-        " --height {params.conversion[height]}"
-        " --width {params.conversion[width]}"
-        " --channels {params.conversion[channels]}"
-        " --fit {params.conversion[fit]}"
-        " --max-pixels {params.conversion[max_pixels]}"
-        " --on-error {params.on_error}"
-        " --workers {threads}"
-        " {params.cache}"
-        " --tables {output.tables}"
-        " --images {output.images}" + READING_OPTIONS + TEE
+        command(
+            "python -m stages.data.prepare_images"
+            " --height {params.conversion[height]}"
+            " --width {params.conversion[width]}"
+            " --channels {params.conversion[channels]}"
+            " --fit {params.conversion[fit]}"
+            " --max-pixels {params.conversion[max_pixels]}"
+            " --on-error {params.on_error}"
+            " --workers {threads}"
+            " {params.cache}"
+            " --tables {output.tables}"
+            " --images {output.images}",
+            READING_OPTIONS,
+        )
 
 
 # What is known and never trained on, for audits.
@@ -89,4 +68,7 @@ rule prepare_audit:
         labels=label_digests,
         audit=lambda wildcards: audit_settings(DATASETS[wildcards.dataset]),
     shell:
-        "python -m stages.data.prepare_audit" " --tables {input}" " --outputs {output}" + READING_OPTIONS + TEE
+        command(
+            "python -m stages.data.prepare_audit" " --tables {input}" " --outputs {output}",
+            READING_OPTIONS,
+        )

@@ -32,17 +32,6 @@ TRAINING_OPTIONS = (
 ) + NETWORK_OPTIONS
 
 
-def previous_checkpoint(wildcards):
-    """The checkpoint that an epoch starts from."""
-    return PLAN.checkpoint(wildcards.seed, wildcards.method, int(wildcards.epoch) - 1)
-
-
-def pretrained_digest():
-    """Of the content of a local file of pretrained weights."""
-    name = config["network"]["pretrained"]
-    return digest_contents([Path(name)], CONTENTS) if is_file(name) else name
-
-
 # Line 1 of Algorithm 1: once per seed for all methods but single-task learning.
 rule initialize_network:
     input:
@@ -68,18 +57,21 @@ rule initialize_network:
         separate=lambda wildcards: wildcards.initial == "initial_separate",
         passes=config["training"]["initial_epochs"],
     shell:
-        "python -m stages.epoch.initialize_network"
-        " --tables {input.tables}"
-        " --images {input.images}"
-        " --backbone {params.backbone}"
-        " --pretrained {params.pretrained:q}"
-        " --head-features {params.head_features}"
-        " --cross-stitch-identity {params.cross_stitch_identity}"
-        " --mean {params.mean}"
-        " --std {params.std}"
-        " --fit {params.fit}"
-        " --separate {params.separate}"
-        " --passes {params.passes}" + TRAINING_OPTIONS + TEE
+        command(
+            "python -m stages.epoch.initialize_network"
+            " --tables {input.tables}"
+            " --images {input.images}"
+            " --backbone {params.backbone}"
+            " --pretrained {params.pretrained:q}"
+            " --head-features {params.head_features}"
+            " --cross-stitch-identity {params.cross_stitch_identity}"
+            " --mean {params.mean}"
+            " --std {params.std}"
+            " --fit {params.fit}"
+            " --separate {params.separate}"
+            " --passes {params.passes}",
+            TRAINING_OPTIONS,
+        )
 
 
 # Features and soft labels (section 4.1), of every dataset that the epoch makes labels for or from.
@@ -104,16 +96,19 @@ rule extract_features:
         label_source=lambda wildcards: PLAN.label_source(wildcards.method),
         batch_size=config["features"]["batch_size"],
     shell:
-        "python -m stages.epoch.extract_features"
-        " --network {input.network}"
-        " --card {input.card}"
-        " --table {input.table}"
-        " --images {input.images}"
-        " --tasks {params.tasks}"
-        " --normalize {params.normalize}"
-        " --label-source {params.label_source}"
-        " --batch-size {params.batch_size}"
-        " --output {output}" + NETWORK_OPTIONS + TEE
+        command(
+            "python -m stages.epoch.extract_features"
+            " --network {input.network}"
+            " --card {input.card}"
+            " --table {input.table}"
+            " --images {input.images}"
+            " --tasks {params.tasks}"
+            " --normalize {params.normalize}"
+            " --label-source {params.label_source}"
+            " --batch-size {params.batch_size}"
+            " --output {output}",
+            NETWORK_OPTIONS,
+        )
 
 
 # w^d (supplementary G): how densely a sample lies among those with its pseudo label.
@@ -132,14 +127,16 @@ rule estimate_density:
         cutoff_quantile=config["density"]["cutoff_quantile"],
         device=untracked("cpu" if config["compute"]["device"] == "cpu" else "auto"),
     shell:
-        "python -m stages.epoch.estimate_density"
-        " --features {input.features}"
-        " --task {wildcards.task}"
-        " --cutoff-quantile {params.cutoff_quantile}"
-        " --seed {wildcards.seed}"
-        " --device {params.device}"
-        " --threads {threads}"
-        " --output {output}" + TEE
+        command(
+            "python -m stages.epoch.estimate_density"
+            " --features {input.features}"
+            " --task {wildcards.task}"
+            " --cutoff-quantile {params.cutoff_quantile}"
+            " --seed {wildcards.seed}"
+            " --device {params.device}"
+            " --threads {threads}"
+            " --output {output}",
+        )
 
 
 # The clusters of both domains (section 4.1.2).
@@ -164,20 +161,22 @@ rule fit_mixture:
         tolerance=config["mixture"]["tolerance"],
         n_threads=config["compute"]["threads"],
     shell:
-        "python -m stages.epoch.fit_mixture"
-        " --task {wildcards.task}"
-        " --unlabeled {input.unlabeled}"
-        " --labeled {input.labeled}"
-        " --components {params.components}"
-        " --covariance {params.covariance}"
-        " --max-iterations {params.max_iterations}"
-        " --tolerance {params.tolerance}"
-        " --seed {wildcards.seed}"
-        " --epoch {wildcards.epoch}"
-        " --threads {params.n_threads}"
-        " --output-unlabeled {output.unlabeled}"
-        " --output-labeled {output.labeled}"
-        " --output-responsibilities {output.responsibilities}" + TEE
+        command(
+            "python -m stages.epoch.fit_mixture"
+            " --task {wildcards.task}"
+            " --unlabeled {input.unlabeled}"
+            " --labeled {input.labeled}"
+            " --components {params.components}"
+            " --covariance {params.covariance}"
+            " --max-iterations {params.max_iterations}"
+            " --tolerance {params.tolerance}"
+            " --seed {wildcards.seed}"
+            " --epoch {wildcards.epoch}"
+            " --threads {params.n_threads}"
+            " --output-unlabeled {output.unlabeled}"
+            " --output-labeled {output.labeled}"
+            " --output-responsibilities {output.responsibilities}",
+        )
 
 
 # w^g (equation 7, supplementary H): how far each cluster is from the labeled domain.
@@ -197,24 +196,20 @@ rule weigh_distribution:
         ground_distance=config["transport"]["ground_distance"],
         decay=config["transport"]["decay"],
     shell:
-        "python -m stages.epoch.weigh_distribution"
-        " --unlabeled {input.unlabeled}"
-        " --labeled {input.labeled}"
-        " --ground-distance {params.ground_distance}"
-        " --decay {params.decay}"
-        " --output {output}" + TEE
-
-
-def selection_tables(wildcards):
-    """The tables that the weights of a method are computed from, beside the features."""
-    folder = PLAN.locate("augmented", **wildcards)
-    return {name: f"{folder}/{name}.parquet" for name in PLAN.selection_tables(wildcards.method)}
+        command(
+            "python -m stages.epoch.weigh_distribution"
+            " --unlabeled {input.unlabeled}"
+            " --labeled {input.labeled}"
+            " --ground-distance {params.ground_distance}"
+            " --decay {params.decay}"
+            " --output {output}",
+        )
 
 
 # w = w^c w^d w^g over its maximum, and the labels that the epoch trains on (sections 4.1 and 4.2).
 rule materialize_labels:
     input:
-        unpack(selection_tables),
+        unpack(lambda wildcards: PLAN.selection_paths(**wildcards)),
         features=UNLABELED,
     output:
         weights="<augmented>/weights.parquet",
@@ -230,32 +225,19 @@ rule materialize_labels:
         labels=lambda wildcards: PLAN.label_settings(wildcards.method),
         selection=lambda wildcards: json.dumps(PLAN.label_settings(wildcards.method)["selection"]),
     shell:
-        "python -m stages.epoch.materialize_labels"
-        " --task {wildcards.task}"
-        " --features {input.features}"
-        " {params.tables}"
-        " --selection {params.selection:q}"
-        " --distance {params.labels[distance]}"
-        " --temperature {params.labels[temperature]}"
-        " --interpolation {params.labels[interpolation]}"
-        " --quantile {params.labels[quantile]}"
-        " --output-weights {output.weights}"
-        " --output-labels {output.labels}" + TEE
-
-
-def epoch_labels(wildcards):
-    """Task and path of the labels that an epoch trains on."""
-    made = PLAN.augmentations(wildcards.method, int(wildcards.epoch))
-    return [
-        (task, f"{PLAN.locate('augmented', task=task, dataset=dataset, **wildcards)}/labels.parquet")
-        for task, dataset in made
-    ]
-
-
-def regularization(wildcards):
-    """What a method adds to the loss."""
-    nothing = {"laplacian": 0, "l21": 0, "joint_nuclear": 0, "task_nuclear": 0, "neighbors": 5}
-    return nothing | METHODS[wildcards.method].get("regularization", {})
+        command(
+            "python -m stages.epoch.materialize_labels"
+            " --task {wildcards.task}"
+            " --features {input.features}"
+            " {params.tables}"
+            " --selection {params.selection:q}"
+            " --distance {params.labels[distance]}"
+            " --temperature {params.labels[temperature]}"
+            " --interpolation {params.labels[interpolation]}"
+            " --quantile {params.labels[quantile]}"
+            " --output-weights {output.weights}"
+            " --output-labels {output.labels}",
+        )
 
 
 # Equations 5 and 9.
@@ -277,27 +259,30 @@ rule train_epoch:
         schedule=lambda wildcards: PLAN.schedule(wildcards.method),
         labels=lambda wildcards: [f"{task}={path}" for task, path in epoch_labels(wildcards)],
         label_transfer=lambda wildcards: "label_transfer" in METHODS[wildcards.method],
-        regularization=regularization,
+        regularization=lambda wildcards: PLAN.regularization(wildcards.method),
         discarded=untracked(
             lambda wildcards: PLAN.discarded_optimizers(wildcards.seed, wildcards.method, int(wildcards.epoch))
         ),
     shell:
-        "python -m stages.epoch.train_epoch"
-        " --schedule {params.schedule}"
-        " --tables {input.tables}"
-        " --images {input.images}"
-        " --network {input.network}"
-        " --optimizer {input.optimizer}"
-        " --card {input.card}"
-        " --labels {params.labels}"
-        " --label-transfer {params.label_transfer}"
-        " --laplacian {params.regularization[laplacian]}"
-        " --l21 {params.regularization[l21]}"
-        " --joint-nuclear {params.regularization[joint_nuclear]}"
-        " --task-nuclear {params.regularization[task_nuclear]}"
-        " --neighbors {params.regularization[neighbors]}"
-        " --epoch {wildcards.epoch}"
-        " --discard {params.discarded}" + TRAINING_OPTIONS + TEE
+        command(
+            "python -m stages.epoch.train_epoch"
+            " --schedule {params.schedule}"
+            " --tables {input.tables}"
+            " --images {input.images}"
+            " --network {input.network}"
+            " --optimizer {input.optimizer}"
+            " --card {input.card}"
+            " --labels {params.labels}"
+            " --label-transfer {params.label_transfer}"
+            " --laplacian {params.regularization[laplacian]}"
+            " --l21 {params.regularization[l21]}"
+            " --joint-nuclear {params.regularization[joint_nuclear]}"
+            " --task-nuclear {params.regularization[task_nuclear]}"
+            " --neighbors {params.regularization[neighbors]}"
+            " --epoch {wildcards.epoch}"
+            " --discard {params.discarded}",
+            TRAINING_OPTIONS,
+        )
 
 
 rule evaluate_network:
@@ -318,10 +303,13 @@ rule evaluate_network:
         order=PLAN.datasets,
         batch_size=config["features"]["batch_size"],
     shell:
-        "python -m stages.epoch.evaluate_network"
-        " --network {input.network}"
-        " --card {input.card}"
-        " --tables {input.tables}"
-        " --images {input.images}"
-        " --batch-size {params.batch_size}"
-        " --output {output}" + NETWORK_OPTIONS + TEE
+        command(
+            "python -m stages.epoch.evaluate_network"
+            " --network {input.network}"
+            " --card {input.card}"
+            " --tables {input.tables}"
+            " --images {input.images}"
+            " --batch-size {params.batch_size}"
+            " --output {output}",
+            NETWORK_OPTIONS,
+        )

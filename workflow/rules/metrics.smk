@@ -1,11 +1,6 @@
 # What the epochs of a run come to: whether their weights can be trusted, and how they scored.
 
 
-def describe_kept(setting):
-    """storage.keep_networks as an option."""
-    return setting if isinstance(setting, str) else f"every:{setting['every']}"
-
-
 rule audit_weights:
     input:
         weights="<augmented>/weights.parquet",
@@ -20,20 +15,13 @@ rule audit_weights:
     params:
         code=identify("report.audit_weights"),
     shell:
-        "python -m stages.report.audit_weights"
-        " --task {wildcards.task}"
-        " --weights-table {input.weights}"
-        " --audit-table {input.labels}"
-        " --output {output}" + TEE
-
-
-def all_checkpoints(wildcards):
-    """Folders of the checkpoints of a run, joint training first."""
-    return [PLAN.locate("epoch", epoch=epoch, **wildcards) for epoch in range(PLAN.last_epoch + 1)]
-
-
-def files_of_checkpoints(name):
-    return lambda wildcards: [f"{folder}/{name}" for folder in all_checkpoints(wildcards)]
+        command(
+            "python -m stages.report.audit_weights"
+            " --task {wildcards.task}"
+            " --weights-table {input.weights}"
+            " --audit-table {input.labels}"
+            " --output {output}",
+        )
 
 
 rule collect_metrics:
@@ -53,12 +41,14 @@ rule collect_metrics:
         # No inputs: networks that were thinned out shall not be trained again.
         networks=files_of_checkpoints("network.safetensors"),
         select=config["training"]["select"],
-        keep=describe_kept(config["storage"]["keep_networks"]),
+        keep=PLAN.kept_networks,
     shell:
-        "python -m stages.report.collect_metrics"
-        " --metrics {input.metrics}"
-        " --networks {params.networks}"
-        " --select {params.select}"
-        " --keep-networks {params.keep}"
-        " --output-metrics {output.metrics}"
-        " --output-network {output.network}" + TEE
+        command(
+            "python -m stages.report.collect_metrics"
+            " --metrics {input.metrics}"
+            " --networks {params.networks}"
+            " --select {params.select}"
+            " --keep-networks {params.keep}"
+            " --output-metrics {output.metrics}"
+            " --output-network {output.network}",
+        )
