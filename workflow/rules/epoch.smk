@@ -179,7 +179,7 @@ rule fit_mixture:
         )
 
 
-# w^g (equation 7, supplementary H): how far each cluster is from the labeled domain.
+# d^E (equation 7, supplementary H): how far each cluster is from the labeled domain, for w^g.
 rule weigh_distribution:
     input:
         unlabeled="<augmented>/mixture/unlabeled.parquet",

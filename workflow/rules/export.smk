@@ -55,6 +55,7 @@ rule write_model_card:
         "<run_logs>/write_model_card.benchmark.tsv"
     threads: 1
     params:
+        template=digest_contents([BASE / "stages/report/model_card.md.jinja"], CONTENTS),
         code=identify("report.write_model_card", *sorted({reader_of(dataset) for dataset in DATASETS})),
         metrics=lambda wildcards: [
             f"{seed}={path}" for seed, path in PLAN.card_metrics(wildcards.seed, wildcards.method).items()
