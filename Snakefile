@@ -50,6 +50,4 @@ rule verify:
 
 # Stops a run before its first job where its data, its settings or the disk will not do.
 onstart:
-    CODE.save()
-    CONTENTS.save()
     begin_run(workflow, PLAN, LIBRARIES, BASE)

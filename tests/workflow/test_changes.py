@@ -192,6 +192,12 @@ def test_a_change_redoes_exactly(ran, change):
     assert ran.plan() == redone
 
 
+def test_a_dry_run_keeps_what_it_read_of_the_code(ran):
+    (ran.folder / ".snakemake/code.json").unlink()
+    assert ran.plan() == {}
+    assert "stages/core/selection.py" in (ran.folder / ".snakemake/code.json").read_text()
+
+
 def test_fewer_cores_redo_nothing(ran):
     assert "Nothing to be done" in ran.snakemake("--dry-run", "--cores", "1").stdout
 

@@ -1,4 +1,5 @@
 # What the rules share: the plan of the run, what identifies a result, options of several stages.
+import atexit
 import json
 import os
 import sys
@@ -29,9 +30,11 @@ except SettingsError as error:
 PLAN = Plan(config, METHODS)
 DATASETS = config["datasets"]
 SEEDS = config["seeds"]
-# Both may be lost at any time.
+# Both may be lost at any time; a dry run keeps what it read as well.
 CODE = Code(BASE, Path(".snakemake/code.json"))
 CONTENTS = FileCache(Path(".snakemake/contents.json"))
+for cache in (CODE, CONTENTS):
+    atexit.register(cache.save)
 LIBRARIES = Libraries(f"{PLAN.layout['results']}/plan.json", redo=config["compute"]["redo_on_upgrade"])
 if workflow.is_main_process:
     LIBRARIES.say_what_differs()
