@@ -263,11 +263,10 @@ class Plan:
             settings["network"] = settings["network"] | {"pretrained": PurePath(pretrained).name}
         return settings
 
-    @property
-    def kept_networks(self) -> str:
-        """`storage.keep_networks` as an option: all, last or every:N."""
-        kept = self.settings["storage"]["keep_networks"]
-        return kept if isinstance(kept, str) else f"every:{kept['every']}"
+    def thinned_networks(self, seed: Any, method: str) -> list[str]:
+        """The networks that go once a run is finished, but for the chosen one."""
+        paths = self.files_of_epochs(seed, method, CHECKPOINT_FILES["network"])
+        return [path for epoch, path in enumerate(paths) if not self.keeps_network(epoch)]
 
     def keeps_optimizer(self, epoch: int) -> bool:
         """Whether Adam's state after an epoch stays once a run is finished."""

@@ -1,9 +1,8 @@
 """Gather the metrics of all epochs into one table, and copy the network of the epoch that validation chose beside it.
 
-Networks of other epochs are deleted where --keep-networks says so, once both outputs are complete.
+Networks that shall not stay are deleted once both outputs are complete.
 """
 
-import argparse
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,11 +27,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--select", choices=CHOICES, default="validation", help="the epoch whose network is final")
     parser.add_argument(
-        "--keep-networks",
-        type=parse_keep,
-        default="all",
-        metavar="all|last|every:N",
-        help="epochs whose networks stay; that of the final one, the last one and joint training always do",
+        "--discard", nargs="*", default=[], metavar="SAFETENSORS", help="of --networks, deleted unless one is final"
     )
     parser.add_argument("--output-metrics", required=True, metavar="PARQUET", help="one row per epoch and task")
     parser.add_argument("--output-network", required=True, metavar="SAFETENSORS", help="copy of the final network")
@@ -51,7 +46,6 @@ def main(argv: list[str] | None = None) -> None:
             )
     rows = [row for content in contents for row in list_rows(content)]
     folder = Path(options.output_metrics).parent
-    surplus = list_surplus(epochs, chosen, options.keep_networks)
     with replace_when_complete(options.output_network) as path_temporary:
         shutil.copyfile(networks[chosen], path_temporary)
         digest = digest_file(path_temporary)
@@ -71,20 +65,10 @@ def main(argv: list[str] | None = None) -> None:
         },
         provenance=Provenance("collect_metrics", {"select": options.select}, [*options.metrics, networks[chosen]]),
     )
-    for place in surplus:
-        Path(networks[place]).unlink(missing_ok=True)
+    for path in set(options.discard) - {networks[chosen]}:
+        Path(path).unlink(missing_ok=True)
     print_scores(contents, chosen, CHOICES[options.select])
     print(f"Test accuracy per epoch and task. Everything lies in {folder}/")
-
-
-def parse_keep(text: str) -> int:
-    """Of how many epochs one keeps its network: 1 for `all`, n for `every:n`, 0, none, for `last`."""
-    every = text.removeprefix("every:")
-    if text in ("all", "last"):
-        return int(text == "all")
-    if every == text or not every.isdecimal() or int(every) < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is none of all, last and every:N, such as every:10")
-    return int(every)
 
 
 def choose_epoch(contents: Sequence[dict]) -> int:
@@ -93,18 +77,6 @@ def choose_epoch(contents: Sequence[dict]) -> int:
     return find_best_epoch(
         np.array([[content["validation"][task]["accuracy"] for task in tasks] for content in contents])
     )
-
-
-def list_surplus(epochs: Sequence[int], chosen: int, step: int) -> list[int]:
-    """Places of the epochs whose networks do not stay; see `parse_keep` for the step.
-
-    Joint training stays, which other methods start from, and the last epoch, which more epochs would.
-    """
-    return [
-        place
-        for place, epoch in enumerate(epochs[:-1])
-        if epoch != 0 and place != chosen and (step == 0 or epoch % step != 0)
-    ]
 
 
 def list_rows(content: dict) -> list[dict]:

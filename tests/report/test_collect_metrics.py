@@ -35,7 +35,7 @@ def write_metrics(path, network, epoch, dataset, accuracy, validation=0.25):
 def collect(tmp_path):
     """Collects epochs with these validation accuracies of pose; test accuracies are tenths of the epoch's number."""
 
-    def call(validation, *options, missing=(), damaged=None):
+    def call(validation, *options, missing=(), damaged=None, discarded=()):
         metrics, networks = [], []
         for epoch, accuracy in enumerate(validation):
             dataset = "heads" if epoch else None
@@ -53,6 +53,7 @@ def collect(tmp_path):
                 *("--metrics", *metrics[::-1], "--networks", *map(str, networks[::-1])),
                 *("--output-metrics", str(files["metrics.parquet"])),
                 *("--output-network", str(files["network.safetensors"]), *options),
+                *("--discard", *(str(networks[epoch]) for epoch in discarded)),
             ]
         )
         left = [epoch for epoch, path in enumerate(networks) if path.exists()]
@@ -123,17 +124,17 @@ VALIDATION = [0.1, 0.2, 0.3, 0.9, 0.5, 0.4, 0.4, 0.4]
 
 
 @pytest.mark.parametrize(
-    ("keep", "kept"),
-    [("all", [0, 1, 2, 3, 4, 5, 6, 7]), ("last", [0, 3, 7]), ("every:2", [0, 2, 3, 4, 6, 7]), ("every:9", [0, 3, 7])],
+    ("discarded", "kept"),
+    [([], [0, 1, 2, 3, 4, 5, 6, 7]), ([1, 2, 3, 5], [0, 3, 4, 6, 7]), ([1, 2], [0, 3, 4, 5, 6, 7])],
 )
-def test_networks_are_thinned_but_never_the_chosen_one_the_last_or_the_joint_one(collect, keep, kept):
-    _, network, left = collect(VALIDATION, "--keep-networks", keep)
+def test_networks_are_thinned_but_never_the_chosen_one(collect, discarded, kept):
+    _, network, left = collect(VALIDATION, discarded=discarded)
     assert network == "weights of 3"
     assert left == kept
 
 
 def test_networks_that_were_thinned_before_are_not_missed(collect):
-    _, network, left = collect(VALIDATION, "--keep-networks", "last", missing=[1, 2, 4])
+    _, network, left = collect(VALIDATION, discarded=range(1, 7), missing=[1, 2, 4])
     assert (network, left) == ("weights of 3", [0, 3, 7])
 
 
@@ -148,7 +149,7 @@ def test_a_network_that_is_needed_and_missing_is_named_with_the_command_that_mak
     collect, tmp_path, missing, message
 ):
     with pytest.raises(ValueError, match=message):
-        collect(VALIDATION, "--keep-networks", "last", missing=[missing])
+        collect(VALIDATION, discarded=range(1, 7), missing=[missing])
     assert not (tmp_path / "run").exists()
     assert (tmp_path / "network-5").exists()
 
@@ -157,16 +158,9 @@ def test_a_network_that_is_not_the_one_scored_is_refused(collect, tmp_path):
     with pytest.raises(
         ValueError, match=r"network-3: is not the network that its epoch's metrics\.json scored; delete"
     ):
-        collect(VALIDATION, "--keep-networks", "last", damaged=3)
+        collect(VALIDATION, discarded=range(1, 7), damaged=3)
     assert not list((tmp_path / "run").iterdir())
     assert (tmp_path / "network-5").exists()
-
-
-@pytest.mark.parametrize("keep", ["every:0", "every:", "every:x", "5", "none"])
-def test_what_is_kept_must_be_one_of_the_three_forms(collect, capsys, keep):
-    with pytest.raises(SystemExit):
-        collect([0.1, 0.2], "--keep-networks", keep)
-    assert f"'{keep}' is none of all, last and every:N, such as every:10" in capsys.readouterr().err
 
 
 def test_every_epoch_needs_a_network(tmp_path):
@@ -177,6 +171,6 @@ def test_every_epoch_needs_a_network(tmp_path):
 
 def test_a_score_out_of_range_is_refused_and_nothing_is_thinned(collect, tmp_path):
     with pytest.raises(ValueError, match="accuracy must be at most 1"):
-        collect([0.1, 0.2, 1.5], "--keep-networks", "last")
+        collect([0.1, 0.2, 1.5], discarded=[1])
     assert not (tmp_path / "run" / "metrics.parquet").exists()
     assert (tmp_path / "network-1").exists()

@@ -1,5 +1,6 @@
 """What is redone after which change: exactly the jobs whose result depends on it."""
 
+import json
 import re
 import shutil
 
@@ -8,6 +9,7 @@ import torch
 import torchvision
 import yaml
 
+from stages.storage.files import digest_file
 from tests.workflow.conftest import TINY, Project, copy_project
 from tests.workflow.test_pipeline import write_three_tasks
 
@@ -330,8 +332,10 @@ def test_the_content_of_pretrained_weights_counts_and_not_their_place(project):
     layers = torchvision.models.vgg11().features.state_dict()
     weights = {f"features.{name}": value for name, value in layers.items()}
     torch.save(weights, project.folder / "one.pth")
-    project.snakemake("--cores", "1", "results/tiny/seed-0/initial/checkpoint.json")
     target = "results/tiny/seed-0/initial/checkpoint.json"
+    project.snakemake("--cores", "1", target)
+    parameters = json.loads((project.folder / target).read_text())["parameters"]
+    assert parameters["pretrained_digest"] == digest_file(project.folder / "one.pth")
     (project.folder / "one.pth").rename(project.folder / "two.pth")
     project.write_config("tiny.yaml", network={"backbone": "vgg11", "pretrained": "two.pth"}, images=IMAGES)
     assert project.plan(target) == {}

@@ -135,6 +135,8 @@ def test_old_optimizer_states_go(kept, left, gone_after_4):
 def test_old_networks_may_go(kept, left):
     plan = make_plan(storage__keep_networks=kept)
     assert [epoch for epoch in range(5) if plan.keeps_network(epoch)] == left
+    gone = [path.split("/")[-2] for path in plan.thinned_networks(0, "mtl_sa")]
+    assert gone == [f"epoch-{epoch:03d}" for epoch in range(5) if epoch not in left]
 
 
 def test_the_list_of_artifacts_knows_what_may_be_gone_and_who_wrote_it():

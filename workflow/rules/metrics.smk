@@ -41,14 +41,14 @@ rule collect_metrics:
         # No inputs: networks that were thinned out shall not be trained again.
         networks=files_of_checkpoints("network.safetensors"),
         select=config["training"]["select"],
-        keep=PLAN.kept_networks,
+        discarded=lambda wildcards: PLAN.thinned_networks(wildcards.seed, wildcards.method),
     shell:
         command(
             "python -m stages.report.collect_metrics"
             " --metrics {input.metrics}"
             " --networks {params.networks}"
             " --select {params.select}"
-            " --keep-networks {params.keep}"
+            " --discard {params.discarded}"
             " --output-metrics {output.metrics}"
             " --output-network {output.network}",
         )
