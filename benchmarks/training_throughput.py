@@ -21,7 +21,7 @@ from torch.nn import functional
 import stages.command.stage  # noqa: F401  sets what cuBLAS needs to be deterministic
 from stages.core.adam import Adam
 from stages.core.augmentation import Augmentation
-from stages.core.batches import EpochBatches, TrainingSet
+from stages.core.batches import EpochBatches, Targets, TrainingSet
 from stages.core.network import MultiTaskNetwork, NetworkSpecification
 from stages.core.training import choose_device, place_network, prepare_torch, train_pass
 
@@ -89,7 +89,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "images.npy"
         np.save(path, pixels)
-        training_set = TrainingSet(np.load(path, mmap_mode="r"), np.arange(options.samples), labels, "expression")
+        found = {task: Targets.for_all(vectors, given=task == "expression") for task, vectors in labels.items()}
+        training_set = TrainingSet(np.load(path, mmap_mode="r"), np.arange(options.samples), found)
         bare, stage = [], []
         for _ in range(options.repeats + 1):
             bare.append(train_bare(tensors, targets, options.batch_size, options.backbone, device))

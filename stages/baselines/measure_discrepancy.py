@@ -6,15 +6,18 @@ from stages.command.stage import limit_threads, run_stage, stage_parser
 from stages.core.discrepancy import estimate_bandwidth, measure_discrepancies
 from stages.core.errors import UserError
 from stages.core.seeds import derive_seed
-from stages.storage.contracts import DISCREPANCY, FEATURES, RESPONSIBILITIES
-from stages.storage.tables import Provenance, read_aligned, read_table, write_table
+from stages.storage.contracts import DISCREPANCY, RESPONSIBILITIES
+from stages.storage.domains import read_domain, read_labeled
+from stages.storage.tables import Provenance, read_aligned, write_table
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = stage_parser(__doc__)
     parser.add_argument("--task", required=True, help="task whose features are compared")
     parser.add_argument("--unlabeled", required=True, metavar="PARQUET", help="features of the dataset being trained")
-    parser.add_argument("--labeled", required=True, metavar="PARQUET", help="features of the task's own dataset")
+    parser.add_argument(
+        "--labeled", nargs="+", required=True, metavar="PARQUET", help="features of all datasets with labels for it"
+    )
     parser.add_argument("--responsibilities", required=True, metavar="PARQUET", help="of the unlabeled samples")
     parser.add_argument("--decay", type=float, default=0.1, help="λ of w^g = exp(-λ d), per unit of discrepancy")
     parser.add_argument("--seed", type=int, default=0, help="the experiment's seed")
@@ -26,17 +29,15 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError(f"--decay must be 0 or more, not {options.decay}")
     limit_threads(options.threads)
     name = f"features_{options.task}"
-    unlabeled = read_table(options.unlabeled, FEATURES, ["sample_id", name])
-    labeled = read_table(options.labeled, FEATURES, ["sample_id", name])
+    _, unlabeled = read_domain(options.unlabeled, options.task, "features")
+    labeled = read_labeled(options.labeled, options.task)
     responsibilities = read_aligned(options.responsibilities, RESPONSIBILITIES, unlabeled)
     seed = derive_seed(options.seed, options.epoch, f"bandwidth for {options.task}")
     try:
-        bandwidth = estimate_bandwidth(unlabeled[name], labeled[name], seed)
-        discrepancies = measure_discrepancies(
-            unlabeled[name], responsibilities["responsibilities"], labeled[name], bandwidth
-        )
+        bandwidth = estimate_bandwidth(unlabeled[name], labeled, seed)
+        discrepancies = measure_discrepancies(unlabeled[name], responsibilities["responsibilities"], labeled, bandwidth)
     except ValueError as error:
-        raise UserError(f"{options.unlabeled}, {options.labeled}: {error}") from None
+        raise UserError(f"{', '.join([options.unlabeled, *options.labeled])}: {error}") from None
     write_table(
         options.output,
         DISCREPANCY,
@@ -45,7 +46,7 @@ def main(argv: list[str] | None = None) -> None:
         provenance=Provenance(
             "measure_discrepancy",
             {"task": options.task, "decay": options.decay, "seed": options.seed, "epoch": options.epoch},
-            [options.unlabeled, options.labeled, options.responsibilities],
+            [options.unlabeled, *options.labeled, options.responsibilities],
         ),
     )
 

@@ -5,8 +5,9 @@ import numpy as np
 from stages.command.stage import limit_threads, run_stage, stage_parser
 from stages.core.errors import UserError
 from stages.core.refinement import build_graph, refine_soft_labels
-from stages.storage.contracts import FEATURES, REFINEMENT
-from stages.storage.tables import Provenance, read_table, write_table
+from stages.storage.contracts import REFINEMENT
+from stages.storage.domains import read_domain
+from stages.storage.tables import Provenance, write_table
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -20,7 +21,7 @@ def main(argv: list[str] | None = None) -> None:
     options = parser.parse_args(argv)
     limit_threads(options.threads)
     name_features, name_labels = f"features_{options.task}", f"soft_label_{options.task}"
-    table = read_table(options.features, FEATURES, ["sample_id", name_features, name_labels])
+    _, table = read_domain(options.features, options.task, "features", "soft_label")
     try:
         graph = build_graph(table[name_features], options.neighbors, options.threads)
         refinement = refine_soft_labels(table[name_labels], graph, options.strength)

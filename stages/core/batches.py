@@ -21,7 +21,7 @@ class Batch:
         targets: label vectors by task, float32 (B_k, C^k).
         members: for tasks that only some samples have labels for, their positions in the batch,
             int64 (B_k,); a task that is absent here is trained on the whole batch.
-        given: which of a task's label vectors are the dataset's own labels, bool (B_k,), always on the host.
+        given: which of a task's label vectors are the datasets' own labels, bool (B_k,), always on the host.
         sample_ids: which samples these are, for messages, int64 (B,).
     """
 
@@ -50,27 +50,50 @@ class Batch:
 
 
 @dataclass(frozen=True)
+class Targets:
+    """What the samples of a dataset are trained on for one task.
+
+    Attributes:
+        vectors: label vectors, float32 (n, C); those of samples without a target are not looked at.
+        known: which samples have a target, bool (n,).
+        given: whose target is the dataset's own label, bool (n,).
+    """
+
+    vectors: np.ndarray
+    known: np.ndarray
+    given: np.ndarray
+
+    @classmethod
+    def for_all(cls, vectors: np.ndarray, *, given: bool) -> "Targets":
+        """Every sample has a target, and either all of these are given labels or none is."""
+        return cls(vectors, np.full(len(vectors), True), np.full(len(vectors), given))
+
+
+@dataclass(frozen=True)
 class TrainingSet:
     """A dataset as training sees it.
 
     Attributes:
         images: uint8 (n, H, W, C), usually a memory map.
         sample_ids: int64 (n,).
-        targets: label vectors by task, float32 (n, C^k).
-        task: the one among them whose labels are the dataset's own.
+        targets: by task.
     """
 
     images: np.ndarray
     sample_ids: np.ndarray
-    targets: Mapping[str, np.ndarray]
-    task: str
+    targets: Mapping[str, Targets]
+
+    def find_rows(self) -> np.ndarray:
+        """The samples that have a target for some task, int64 (m,)."""
+        known = [target.known for target in self.targets.values()]
+        return np.flatnonzero(np.any(known, axis=0)) if known else np.empty(0, dtype=np.int64)
 
 
 class EpochBatches(Dataset):
     """The batches of one pass over one or several datasets, by batch number.
 
-    With one dataset every task in its `targets` is trained on all of a batch; with several the
-    batches mix them and each sample trains the tasks that its own dataset has targets for.
+    Batches mix the datasets, and each sample trains the tasks that it has a target for; samples without
+    any are left out.
 
     Args:
         training_sets: the datasets to mix.
@@ -94,9 +117,9 @@ class EpochBatches(Dataset):
         self._sets = list(training_sets)
         self._batch_size = batch_size
         self._augmentation = augmentation
-        sizes = [len(part.sample_ids) for part in self._sets]
-        parts = np.repeat(np.arange(len(sizes)), sizes)
-        rows = np.concatenate([np.arange(size) for size in sizes])
+        found = [part.find_rows() for part in self._sets]
+        parts = np.repeat(np.arange(len(found)), [len(one) for one in found])
+        rows = np.concatenate(found)
         order = np.random.default_rng(order_seed).permutation(len(rows))
         index, n_shares = share
         span = slice(index * len(rows) // n_shares, (index + 1) * len(rows) // n_shares)
@@ -135,10 +158,13 @@ class EpochBatches(Dataset):
             here = np.flatnonzero(parts == number_of_part)
             images[here] = part.images[rows[here]]
             sample_ids[here] = part.sample_ids[rows[here]]
-            for task, labels in part.targets.items():
-                targets.setdefault(task, []).append(labels[rows[here]])
-                members.setdefault(task, []).append(here)
-                given.setdefault(task, []).append(np.full(len(here), task == part.task))
+            for task, target in part.targets.items():
+                known = target.known[rows[here]]
+                if known.any():
+                    chosen = rows[here[known]]
+                    targets.setdefault(task, []).append(target.vectors[chosen])
+                    members.setdefault(task, []).append(here[known])
+                    given.setdefault(task, []).append(target.given[chosen])
         tensor = torch.from_numpy(images).permute(0, 3, 1, 2)
         if self._changes is not None:
             tensor = augment_images(tensor, self._changes[span], self._augmentation)
@@ -146,7 +172,11 @@ class EpochBatches(Dataset):
         return Batch(
             tensor,
             {task: _join(labels, np.float32) for task, labels in targets.items()},
-            {task: _join(places, np.int64) for task, places in members.items()} if len(self._sets) > 1 else {},
+            {
+                task: _join(places, np.int64)
+                for task, places in members.items()
+                if len(self._sets) > 1 or sum(map(len, places)) < len(rows)
+            },
             {task: _join(own, np.bool_) for task, own in given.items()},
             sample_ids,
         )
@@ -158,5 +188,5 @@ def _join(pieces: Sequence[np.ndarray], dtype: type) -> Tensor:
 
 
 def one_hot(labels: np.ndarray, n_classes: int) -> np.ndarray:
-    """Label vectors ȳ, float32 (n, C), of class indices (n,) below C."""
-    return np.eye(n_classes, dtype=np.float32)[labels]
+    """Label vectors ȳ, float32 (n, C), of class indices (n,) below C; zeros where the index is -1."""
+    return np.vstack([np.eye(n_classes, dtype=np.float32), np.zeros(n_classes, dtype=np.float32)])[labels]

@@ -1,7 +1,7 @@
 """One pass of gradient descent (equations 4, 5, 8 and 9) and inference without it."""
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,8 +64,9 @@ def train_pass(
     batches: Iterable[Batch],
     device: torch.device,
     terms: Sequence[Term] = (),
+    task_weights: Mapping[str, float] | None = None,
 ) -> PassLosses:
-    """Train on every batch once; the loss is the sum over tasks of the mean cross-entropy (equations 4 and 5).
+    """Train on every batch once; the loss is the weighted sum over tasks of the mean cross-entropy (equations 4 and 5).
 
     On CUDA the forward pass runs in bfloat16 by automatic mixed precision.
 
@@ -75,12 +76,14 @@ def train_pass(
         batches: see `Batch`.
         device: where the network is.
         terms: what baselines add to the loss.
+        task_weights: of a task in the sum; 1 where it is left out, the paper's.
 
     Raises:
         DivergedError: a loss is not finite, and the message names the samples of the batch; or a
             parameter is not after the last step.
     """
     network.train()
+    factors = task_weights or {}
     means: dict[str, _TaskMeans] = {}
     check = _LossCheck()
     for batch in batches:
@@ -91,7 +94,8 @@ def train_pass(
             features, scores = network.extract(batch.images, None if terms else batch.targets)
         losses = compute_losses(scores, batch.targets, batch.members)
         step = Step(network, batch, features, scores)
-        loss = torch.stack([*losses.values(), *(term(step) for term in terms)]).sum()
+        weighted = [factors.get(task, 1) * value for task, value in losses.items()]
+        loss = torch.stack([*weighted, *(term(step) for term in terms)]).sum()
         optimizer.clear_gradients()
         loss.backward()
         optimizer.step()

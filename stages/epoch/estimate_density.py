@@ -1,4 +1,4 @@
-"""Measure how densely each sample lies among the samples with its pseudo label (supplementary G)."""
+"""Measure how densely each unlabeled sample lies among those with its pseudo label (supplementary G)."""
 
 import time
 
@@ -6,9 +6,9 @@ import numpy as np
 
 from stages.command.stage import limit_threads, run_stage, stage_parser
 from stages.core.density import estimate_local_density
-from stages.core.errors import UserError
-from stages.storage.contracts import DENSITY, FEATURES
-from stages.storage.tables import Provenance, Table, read_metadata, read_table, write_table
+from stages.storage.contracts import DENSITY
+from stages.storage.domains import read_domain
+from stages.storage.tables import Provenance, write_table
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -19,11 +19,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the sampled pairs; no part of the result")
     parser.add_argument("--threads", type=int, default=2, help="of the process; no part of the result")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto takes a GPU if any")
-    parser.add_argument("--output", required=True, metavar="PARQUET", help="local density of every sample")
+    parser.add_argument("--output", required=True, metavar="PARQUET", help="local density of every unlabeled sample")
     options = parser.parse_args(argv)
     limit_threads(options.threads)
     start = time.perf_counter()
-    classes, table = _read_features(options.features, options.task)
+    _, table = read_domain(options.features, options.task, "features", "soft_label")
+    classes = table.metadata["classes"][options.task]
     pseudo_labels = table[f"soft_label_{options.task}"].argmax(axis=1).astype(np.int32)
     density = estimate_local_density(
         table[f"features_{options.task}"],
@@ -64,14 +65,6 @@ def main(argv: list[str] | None = None) -> None:
         f"density of '{options.task}' over {len(table)} samples in {n_groups} groups, "
         f"largest {density.group_size.max()}: {time.perf_counter() - start:.1f} s"
     )
-
-
-def _read_features(path: str, task: str) -> tuple[list[str], Table]:
-    """The task's class names and columns."""
-    classes = read_metadata(path).get("classes", {})
-    if task not in classes:
-        raise UserError(f"{path}: has no features of task '{task}'; its tasks are {', '.join(classes)}")
-    return classes[task], read_table(path, FEATURES, ["sample_id", f"features_{task}", f"soft_label_{task}"])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Score a checkpoint on held-out splits of every dataset, each for its own task.
+"""Score a checkpoint on held-out splits of every dataset, for every task on the samples that know it.
 
 The validation split is there to choose an epoch, the test split to report on it.
 """
@@ -34,23 +34,29 @@ def main(argv: list[str] | None = None) -> None:
     network = place_network(load_network(options.network, splits, options.card), device)
     # By split, task and dataset.
     confusions: dict[str, dict[str, dict[str, np.ndarray]]] = {"test": {}, "validation": {}}
-    classes = {}
+    classes = network.specification.classes
     for split in splits:
         if split.split not in confusions:
             listed = " and ".join(confusions)
             raise UserError(f"{split.path_table}: is a {split.split} split; name {listed} splits only")
-        confusion = np.zeros((len(split.classes),) * 2, dtype=np.int64)
+        labels = {task: split.index_labels(task, classes[task]) for task in split.classes}
+        labels = {task: indices for task, indices in labels.items() if (indices >= 0).any()}
+        if not labels:
+            continue
+        found = {task: np.zeros((len(classes[task]),) * 2, dtype=np.int64) for task in labels}
         batches = predict_batches(
-            network, split.images, batch_size=options.batch_size, device=device, tasks=[split.task]
+            network, split.images, batch_size=options.batch_size, device=device, tasks=list(labels)
         )
         n_batches = -(-len(split.images) // options.batch_size)
         for rows, _, probabilities in show_progress(batches, description=split.name, total=n_batches):
-            predictions = probabilities[split.task].argmax(axis=1)
-            confusion += count_confusion(split.labels[rows], predictions, len(confusion))
-        confusions[split.split].setdefault(split.task, {})[split.name] = confusion
-        classes[split.task] = split.classes
+            for task, confusion in found.items():
+                known = labels[task][rows] >= 0
+                predictions = probabilities[task].argmax(axis=1)
+                confusion += count_confusion(labels[task][rows][known], predictions[known], len(confusion))
+        for task, confusion in found.items():
+            confusions[split.split].setdefault(task, {})[split.name] = confusion
     scores = {
-        split: {task: describe_scores(split, by_dataset, classes[task]) for task, by_dataset in tasks.items()}
+        split: {task: describe_scores(split, tasks[task], classes[task]) for task in classes if task in tasks}
         for split, tasks in confusions.items()
     }
     confirm_splits(splits)

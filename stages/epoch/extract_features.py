@@ -1,8 +1,10 @@
 """Run the network of the previous epoch over a dataset whose features the weights need.
 
-Writes, per task, the feature vector f that enters the task's classifier and the soft label, its softmax
-(section 4.1), in row groups as they come.
+Writes, per task, the feature vector f that enters the task's classifier, the soft label, its softmax
+(section 4.1), and the given label, if there is one, in row groups as they come.
 """
+
+import numpy as np
 
 from stages.command.options import Stopwatch, add_compute_options
 from stages.command.stage import positive_int, run_stage, show_progress, stage_parser
@@ -72,6 +74,7 @@ def main(argv: list[str] | None = None) -> None:
         tasks=options.tasks,
         transferred=transferred,
     )
+    labels = {task: split.index_labels(task, classes[task]).astype(np.int32) for task in options.tasks}
     n_batches = -(-len(split.images) // options.batch_size)
     with open_writer(options.output, FEATURES, metadata=metadata, provenance=provenance) as writer:
         for rows, features, soft_labels in show_progress(batches, description=split.name, total=n_batches):
@@ -79,6 +82,7 @@ def main(argv: list[str] | None = None) -> None:
             for task in options.tasks:
                 columns[f"features_{task}"] = normalise_features(features[task], options.normalize)
                 columns[f"soft_label_{task}"] = soft_labels[task]
+                columns[f"label_{task}"] = labels[task][rows]
             writer.write(columns)
         split.confirm()
     print(f"features of {len(split.images)} samples of {split.name}  ({stopwatch.seconds:.1f} s)")

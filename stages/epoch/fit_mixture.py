@@ -6,15 +6,18 @@ from stages.command.stage import limit_threads, run_stage, stage_parser
 from stages.core.errors import UserError
 from stages.core.mixture import COVARIANCES, fit_mixture
 from stages.core.seeds import derive_seed
-from stages.storage.contracts import FEATURES, MIXTURE, RESPONSIBILITIES
-from stages.storage.tables import Provenance, read_table, write_table
+from stages.storage.contracts import MIXTURE, RESPONSIBILITIES
+from stages.storage.domains import read_domain, read_labeled
+from stages.storage.tables import Provenance, write_table
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = stage_parser(__doc__)
     parser.add_argument("--task", required=True, help="task whose features are clustered")
     parser.add_argument("--unlabeled", required=True, metavar="PARQUET", help="features of the dataset being trained")
-    parser.add_argument("--labeled", required=True, metavar="PARQUET", help="features of the task's own dataset")
+    parser.add_argument(
+        "--labeled", nargs="+", required=True, metavar="PARQUET", help="features of all datasets with labels for it"
+    )
     parser.add_argument("--components", type=int, default=5, help="C, Gaussian components of each domain")
     parser.add_argument("--covariance", choices=COVARIANCES, default="diag", help="shape of the components")
     parser.add_argument("--max-iterations", type=int, default=100, help="of expectation maximisation")
@@ -36,24 +39,27 @@ def main(argv: list[str] | None = None) -> None:
         "seed": options.seed,
         "epoch": options.epoch,
     }
+    _, unlabeled = read_domain(options.unlabeled, options.task, "features")
     domains = {
-        "unlabeled": (options.unlabeled, options.output_unlabeled),
-        "labeled": (options.labeled, options.output_labeled),
+        "unlabeled": (unlabeled[f"features_{options.task}"], [options.unlabeled], options.output_unlabeled),
+        "labeled": (read_labeled(options.labeled, options.task), options.labeled, options.output_labeled),
     }
-    for domain, (path_features, path_output) in domains.items():
-        table = read_table(path_features, FEATURES, ["sample_id", f"features_{options.task}"])
+    for domain, (features, paths, path_output) in domains.items():
+        n_components = min(options.components, len(features))
+        if n_components < options.components:
+            print(f"fit_mixture: {n_components} components, as many as '{options.task}' has {domain} samples")
         try:
             mixture = fit_mixture(
-                table[f"features_{options.task}"],
-                n_components=options.components,
+                features,
+                n_components=n_components,
                 covariance=options.covariance,
                 max_iterations=options.max_iterations,
                 tolerance=options.tolerance,
                 seed=derive_seed(options.seed, options.epoch, f"mixture of {domain} for {options.task}"),
             )
-        except ValueError as error:
-            raise UserError(f"{path_features}: {error}") from None
-        provenance = Provenance("fit_mixture", parameters, [path_features])
+        except UserError as error:
+            raise UserError(f"{', '.join(paths)}: {error}") from None
+        provenance = Provenance("fit_mixture", parameters, paths)
         metadata = {
             "domain": domain,
             "covariance_type": options.covariance,
@@ -62,19 +68,19 @@ def main(argv: list[str] | None = None) -> None:
             "log_likelihood": mixture.log_likelihood,
         }
         columns = {
-            "component": np.arange(options.components, dtype=np.int32),
+            "component": np.arange(n_components, dtype=np.int32),
             "mixing_weight": mixture.mixing_weights,
             "mean": mixture.means,
             "covariance": mixture.covariances,
         }
         write_table(path_output, MIXTURE, columns, metadata=metadata, provenance=provenance)
         if domain == "unlabeled":
-            columns = {"sample_id": table["sample_id"], "responsibilities": mixture.responsibilities}
+            columns = {"sample_id": unlabeled["sample_id"], "responsibilities": mixture.responsibilities}
             write_table(
                 options.output_responsibilities,
                 RESPONSIBILITIES,
                 columns,
-                metadata={"dataset": table.metadata["dataset"]},
+                metadata={"dataset": unlabeled.metadata["dataset"]},
                 provenance=provenance,
             )
         if not mixture.converged:

@@ -1,7 +1,8 @@
 """Train the shared starting point jointly on all datasets (epoch 0, Algorithm 1's initialisation).
 
-Batches mix the datasets; each sample trains its own task only. With --separate there is nothing to
-share: every task gets a network of its own, trained on its own dataset (single-task learning).
+Batches mix the datasets; each sample trains the tasks that it has labels for. With --separate there is
+nothing to share: every task gets a network of its own, trained on the samples labelled for it
+(single-task learning).
 """
 
 from pathlib import Path
@@ -16,6 +17,7 @@ from stages.core.training import PassLosses, choose_device, place_network, prepa
 from stages.core.weight_names import find_normalisation, is_file
 from stages.epoch.training_pass import add_training_options, describe_training, make_batches, output_paths, run_pass
 from stages.storage.checkpoints import save_checkpoint
+from stages.storage.datasets import join_classes
 from stages.storage.files import digest_file
 from stages.storage.pretrained import load_pretrained
 
@@ -45,7 +47,7 @@ def main(argv: list[str] | None = None) -> None:
         backbone=options.backbone,
         image_shape=image_shape,
         head_features=options.head_features,
-        classes={split.task: split.classes for split in splits},
+        classes=join_classes(splits),
         cross_stitch_identity=options.cross_stitch_identity,
         mean=mean,
         std=std,
@@ -56,17 +58,17 @@ def main(argv: list[str] | None = None) -> None:
     network = place_network(MultiTaskNetwork(specification, weights), device)
     optimizer = Adam(network, options.learning_rate)
     kind = "separate" if specification.separate else "joint"
-    groups = [[split] for split in splits] if specification.separate else [splits]
+    classes = specification.classes
+    groups = {f" for {task}": {task: classes[task]} for task in classes} if specification.separate else {"": classes}
     task_losses = {}
     for number in range(options.passes):
-        for group in groups:
-            purpose = f" of pass {number}" + (f" for {group[0].task}" if specification.separate else "")
-            batches = make_batches(options, group, {}, epoch=0, purpose=purpose)
+        for whom, trained in groups.items():
+            batches = make_batches(options, splits, {}, trained, epoch=0, purpose=f" of pass {number}{whom}")
             description = f"{kind} training, pass {number + 1} of {options.passes}"
             losses = run_pass(options, network, optimizer, batches, device, description=description)
             task_losses |= losses.tasks
     confirm_splits(splits)
-    n_samples = sum(len(split.labels) for split in splits)
+    n_samples = make_batches(options, splits, {}, classes, epoch=0).n_samples
     parameters = {
         "passes": options.passes,
         "pretrained": Path(options.pretrained).name,

@@ -1,6 +1,7 @@
 """Weigh every unlabeled sample and write the label it will be trained on (sections 4.1 and 4.2).
 
-Tables of criteria that the method does not use are left out.
+Samples with a given label have no weight; among the labels they stand with their own. Tables of criteria
+that the method does not use are left out.
 """
 
 import json
@@ -20,13 +21,13 @@ from stages.core.selection import (
 from stages.storage.contracts import (
     DENSITY,
     DISCREPANCY,
-    FEATURES,
     LABELS,
     REFINEMENT,
     RESPONSIBILITIES,
     TRANSPORT,
     WEIGHTS,
 )
+from stages.storage.domains import read_domain
 from stages.storage.tables import Provenance, read_aligned, read_table, write_table
 
 DISTANCES = {"emd": "transport_distance", "mean": "mean_distance", "mmd": "kernel_discrepancy"}
@@ -36,7 +37,7 @@ DISTANCES = {"emd": "transport_distance", "mean": "mean_distance", "mmd": "kerne
 def main(argv: list[str] | None = None) -> None:
     parser = stage_parser(__doc__)
     parser.add_argument("--task", required=True, help="task to make labels for")
-    parser.add_argument("--features", required=True, metavar="PARQUET", help="soft labels of the unlabeled dataset")
+    parser.add_argument("--features", required=True, metavar="PARQUET", help="soft labels of the dataset being trained")
     parser.add_argument("--density", metavar="PARQUET", help="local densities, for the criterion density")
     parser.add_argument("--responsibilities", metavar="PARQUET", help="for the criterion distribution")
     parser.add_argument("--transport", metavar="PARQUET", help="for the criterion distribution by EMD or mean")
@@ -56,20 +57,20 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--output-weights", required=True, metavar="PARQUET", help="every weight of every sample")
     parser.add_argument("--output-labels", required=True, metavar="PARQUET", help="soft, pseudo and training labels")
     options = parser.parse_args(argv)
-    features = read_table(options.features, FEATURES, ["sample_id", f"soft_label_{options.task}"])
+    features, unlabeled = read_domain(options.features, options.task, "soft_label")
     classes = features.metadata["classes"][options.task]
     about = {"dataset": features.metadata["dataset"], "classes": classes}
-    soft_labels = features[f"soft_label_{options.task}"]
-    density = read_aligned(options.density, DENSITY, features) if options.density else None
+    labels, soft_labels = features[f"label_{options.task}"], features[f"soft_label_{options.task}"]
+    density = read_aligned(options.density, DENSITY, unlabeled) if options.density else None
     responsibilities = (
-        read_aligned(options.responsibilities, RESPONSIBILITIES, features) if options.responsibilities else None
+        read_aligned(options.responsibilities, RESPONSIBILITIES, unlabeled) if options.responsibilities else None
     )
-    refinement = read_aligned(options.refinement, REFINEMENT, features) if options.refinement else None
+    refinement = read_aligned(options.refinement, REFINEMENT, unlabeled) if options.refinement else None
     by_kernel = options.distance == "mmd"
     path_distances = options.discrepancy if by_kernel else options.transport
     distances = read_table(path_distances, DISCREPANCY if by_kernel else TRANSPORT) if path_distances else None
     selection = weigh_samples(
-        soft_labels,
+        unlabeled[f"soft_label_{options.task}"],
         criteria=options.selection,
         pseudo_labels=refinement and refinement["refined_label"],
         density_weights=density and density["density_weight"],
@@ -82,8 +83,12 @@ def main(argv: list[str] | None = None) -> None:
     if thresholded:
         selected = threshold_weights(selection.selection_weights, options.quantile)
         selection = replace(selection, selection_weights=selected)
+    # A given label is a pseudo label that is certain.
+    given = labels >= 0
+    pseudo_labels, weights = np.where(given, labels, 0).astype(np.int32), given.astype(np.float64)
+    pseudo_labels[~given], weights[~given] = selection.pseudo_labels, selection.selection_weights
     softened = soften_labels(soft_labels, options.temperature)
-    training_labels = interpolate_labels(softened, selection.pseudo_labels, selection.selection_weights)
+    training_labels = interpolate_labels(softened, pseudo_labels, weights)
     inputs = [options.features, options.density, options.responsibilities, path_distances, options.refinement]
     parameters = {name: getattr(options, name) for name in ("task", "selection", "distance", "temperature")}
     parameters["interpolation"] = "threshold" if thresholded else "soft"
@@ -97,7 +102,7 @@ def main(argv: list[str] | None = None) -> None:
     write_table(
         options.output_weights,
         WEIGHTS,
-        {"sample_id": features["sample_id"], **weight_columns(selection, classes)},
+        {"sample_id": unlabeled["sample_id"], **weight_columns(selection, classes)},
         metadata={**about, "selection": options.selection},
         provenance=provenance,
     )
@@ -106,8 +111,9 @@ def main(argv: list[str] | None = None) -> None:
         LABELS,
         {
             "sample_id": features["sample_id"],
+            "given": given,
             "soft_label": softened,
-            "pseudo_label": selection.pseudo_labels,
+            "pseudo_label": pseudo_labels,
             "training_label": training_labels,
         },
         metadata={**about, "temperature": options.temperature},

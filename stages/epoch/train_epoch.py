@@ -1,7 +1,7 @@
 """Train one epoch: on one dataset (equations 5 and 9) or on a share of all of them mixed.
 
-A dataset's own task learns from its given labels, the other tasks from the label vectors that were
-materialized for it, where the method has any. The optimizer goes on from the checkpoint.
+A sample trains a task on its given label, else on the label vector that was materialized for it, where
+the method makes any. The optimizer goes on from the checkpoint.
 """
 
 import argparse
@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from stages.command.options import Stopwatch, add_split_options, confirm_splits, open_splits
@@ -19,7 +20,7 @@ from stages.core.losses import LabelTransferTerm, RegularizationTerm, Term
 from stages.core.network import MultiTaskNetwork, add_label_transfer
 from stages.core.regularization import Regularization
 from stages.core.seeds import derive_seed
-from stages.core.training import SCHEDULES, choose_device, place_network, prepare_torch
+from stages.core.training import SCHEDULES, PassLosses, choose_device, place_network, prepare_torch
 from stages.epoch.training_pass import add_training_options, describe_training, make_batches, output_paths, run_pass
 from stages.storage.checkpoints import load_network, load_optimizer, save_checkpoint
 from stages.storage.datasets import PreparedSplit
@@ -33,7 +34,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--network", required=True, metavar="SAFETENSORS", help="weights to go on from")
     parser.add_argument("--optimizer", required=True, metavar="SAFETENSORS", help="Adam's state to go on from")
     parser.add_argument("--card", required=True, metavar="JSON", help="checkpoint.json of both")
-    parser.add_argument("--labels", nargs="*", default=[], metavar="TASK=PARQUET", help="labels of the other tasks")
+    parser.add_argument("--labels", nargs="*", default=[], metavar="TASK=PARQUET", help="made where labels lack")
     parser.add_argument("--epoch", type=int, required=True, help="number of this epoch, from 1")
     parser.add_argument("--label-transfer", choices=("True", "False"), default="False", help="train such networks too")
     parser.add_argument("--laplacian", type=float, default=0, help="weight of the batch graph's roughness")
@@ -60,19 +61,31 @@ def main(argv: list[str] | None = None) -> None:
     network, optimizer = resume_training(options, splits, device)
     path_labels = [tuple(entry.split("=", 1)) for entry in options.labels]
     classes = network.specification.classes
-    if options.schedule == "alternating":
-        check_tasks([task for task, _ in path_labels], splits[0].task, classes)
     labels = read_labels(path_labels, splits, classes)
-    # With K datasets an epoch is a K-th of a pass, so that K epochs see every sample once whatever
-    # the schedule.
-    place = (options.epoch - 1) % len(splits)
-    batches = make_batches(options, splits, labels, epoch=options.epoch - place, share=(place, len(splits)))
+    if options.schedule == "alternating":
+        check_complete(splits, labels, classes)
     terms: list[Term] = [LabelTransferTerm()] if network.specification.label_transfer else []
     if regularization.active:
         terms.append(RegularizationTerm(regularization))
-    losses = run_pass(options, network, optimizer, batches, device, description=f"epoch {options.epoch}", terms=terms)
+    # With K datasets an epoch is a K-th of a pass, so that K epochs see every sample once whatever
+    # the schedule.
+    place = (options.epoch - 1) % len(splits)
+    n_samples, losses = 0, PassLosses({}, {})
+    for whom, trained in group_tasks(options.schedule, splits, classes).items():
+        batches = make_batches(
+            options,
+            splits,
+            labels,
+            trained,
+            epoch=options.epoch - place,
+            purpose=whom,
+            share=(place, len(splits)),
+        )
+        part = run_pass(options, network, optimizer, batches, device, description=f"epoch {options.epoch}", terms=terms)
+        n_samples += batches.n_samples
+        losses = PassLosses(losses.tasks | part.tasks, part.terms)
     confirm_splits(splits)
-    given = {split.task for split in splits}
+    given = {task for split in splits for task in split.classes}
     materialized = {task for task, _ in path_labels}
     kinds = {
         task: "both" if task in given & materialized else "given" if task in given else "materialized"
@@ -90,7 +103,7 @@ def main(argv: list[str] | None = None) -> None:
         dataset=dataset,
         losses=losses,
         labels=kinds,
-        n_samples=batches.n_samples,
+        n_samples=n_samples,
         seed=options.seed,
         threads=options.threads,
         seconds=stopwatch.seconds,
@@ -103,7 +116,7 @@ def main(argv: list[str] | None = None) -> None:
         for task, loss in losses.tasks.items()
     )
     print(
-        f"epoch {options.epoch:3d}  {dataset or 'mixed'}, {batches.n_samples} samples: {summary}  "
+        f"epoch {options.epoch:3d}  {dataset or 'mixed'}, {n_samples} samples: {summary or 'nothing to train'}  "
         f"({stopwatch.seconds:.1f} s)"
     )
 
@@ -128,16 +141,36 @@ def resume_training(
     return network, optimizer
 
 
-def check_tasks(tasks: Sequence[str], own: str, classes: Mapping[str, Sequence[str]]) -> None:
-    """Whether an alternating epoch has labels for all tasks but the dataset's own.
+def group_tasks(
+    schedule: str, splits: Sequence[PreparedSplit], classes: Mapping[str, Sequence[str]]
+) -> dict[str, dict[str, Sequence[str]]]:
+    """The tasks that are trained together, with their classes, by what their pass is called in its seeds.
+
+    Where networks are single, each task that a dataset has labels for is a pass of its own, over the samples
+    labelled for it.
+    """
+    if schedule != "single":
+        return {"": dict(classes)}
+    tasks = [task for split in splits for task in split.classes]
+    return {f" for {task}" if len(tasks) > 1 else "": {task: classes[task]} for task in tasks}
+
+
+def check_complete(
+    splits: Sequence[PreparedSplit],
+    labels: Mapping[str, Mapping[str, np.ndarray]],
+    classes: Mapping[str, Sequence[str]],
+) -> None:
+    """Whether every sample of an alternating epoch has a label for every task, given or made.
 
     Raises:
-        ValueError: it has not.
+        ValueError: one has not.
     """
-    if set(tasks) != set(classes) - {own}:
-        raise UserError(
-            f"--labels must name all tasks but the dataset's own, {sorted(set(classes) - {own})}, not {sorted(tasks)}"
-        )
+    for split in splits:
+        for task in set(classes) - set(labels[split.name]):
+            if n_missing := int((split.index_labels(task, classes[task]) < 0).sum()):
+                raise UserError(
+                    f"--labels: names no labels of '{task}' for {split.name}, of which {n_missing} samples have none"
+                )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """What the two stages that train share: their options, the batches of a pass and the checkpoint it leaves."""
 
 import argparse
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -12,7 +13,7 @@ from stages.command.options import add_compute_options
 from stages.command.stage import positive_int, show_progress
 from stages.core.adam import Adam
 from stages.core.augmentation import Augmentation
-from stages.core.batches import EpochBatches, TrainingSet, one_hot
+from stages.core.batches import EpochBatches, Targets, TrainingSet, one_hot
 from stages.core.losses import Term
 from stages.core.network import MultiTaskNetwork
 from stages.core.seeds import derive_seed
@@ -25,6 +26,9 @@ from stages.storage.provenance import Provenance
 def add_training_options(parser: argparse.ArgumentParser) -> None:
     """What a pass of training needs beside its data."""
     parser.add_argument("--batch-size", type=positive_int, default=32, help="samples per step")
+    parser.add_argument(
+        "--task-weights", type=json.loads, default={}, metavar="JSON", help="of a task's loss, where it is not 1"
+    )
     parser.add_argument("--learning-rate", type=float, default=1e-4, help="of Adam")
     parser.add_argument("--loader-workers", type=int, default=0, help="processes that load batches")
     parser.add_argument("--seed", type=int, default=0, help="the experiment's seed")
@@ -42,6 +46,7 @@ def make_batches(
     options: argparse.Namespace,
     splits: Sequence[PreparedSplit],
     labels: Mapping[str, Mapping[str, np.ndarray]],
+    classes: Mapping[str, Sequence[str]],
     *,
     epoch: int,
     purpose: str = "",
@@ -51,19 +56,15 @@ def make_batches(
 
     Args:
         options: of `add_training_options`.
-        splits: the datasets to mix; each trains its own task on its own labels.
-        labels: label vectors of further tasks, float32 (n, C^k), by dataset and task.
+        splits: the datasets to mix.
+        labels: label vectors of all samples, float32 (n, C^k), by dataset and task; they count where no label is given.
+        classes: of the network, by task that is trained.
         epoch: with which the pass begins, for the seeds.
         purpose: what tells the seeds of this pass from those of the epoch's others.
         share: see `EpochBatches`.
     """
     training_sets = [
-        TrainingSet(
-            split.images,
-            split.sample_ids,
-            {split.task: one_hot(split.labels, len(split.classes)), **labels.get(split.name, {})},
-            split.task,
-        )
+        TrainingSet(split.images, split.sample_ids, collect_targets(split, labels.get(split.name, {}), classes))
         for split in splits
     ]
     return EpochBatches(
@@ -74,6 +75,28 @@ def make_batches(
         augmentation_seed=derive_seed(options.seed, epoch, f"augmentation{purpose}"),
         share=share,
     )
+
+
+def collect_targets(
+    split: PreparedSplit, labels: Mapping[str, np.ndarray], classes: Mapping[str, Sequence[str]]
+) -> dict[str, Targets]:
+    """What the samples of a split are trained on, by task: their given labels, else those made for them.
+
+    Args:
+        split: of one dataset.
+        labels: label vectors of all samples by task, float32 (n, C).
+        classes: of the network, by task that is trained.
+    """
+    targets = {}
+    for task in dict.fromkeys([*split.classes, *labels]):
+        if task in classes:
+            indices = split.index_labels(task, classes[task])
+            given = indices >= 0
+            vectors = one_hot(indices, len(classes[task]))
+            if task in labels:
+                vectors = np.where(given[:, None], vectors, labels[task])
+            targets[task] = Targets(vectors, np.full(len(given), True) if task in labels else given, given)
+    return targets
 
 
 def run_pass(
@@ -88,7 +111,8 @@ def run_pass(
 ) -> PassLosses:
     """`train_pass` with loader processes and a progress bar, which `description` stands before."""
     loader = batches.load(options.loader_workers, pin_memory=device.type == "cuda")
-    return train_pass(network, optimizer, show_progress(loader, description=description), device, terms)
+    loader = show_progress(loader, description=description)
+    return train_pass(network, optimizer, loader, device, terms, options.task_weights)
 
 
 def output_paths(options: argparse.Namespace) -> CheckpointPaths:
@@ -112,6 +136,7 @@ def describe_training(
         **parameters,
         "batch_size": options.batch_size,
         "learning_rate": options.learning_rate,
+        "task_weights": options.task_weights,
         "augmentation": asdict(_read_augmentation(options)),
     }
     return Provenance(stage, parameters, inputs, device=device.type, precision=name_training_precision(device))

@@ -218,11 +218,18 @@ def _shorten(error: Exception) -> str:
 
 
 def _check_fit(path: str | Path, specification: NetworkSpecification, split: PreparedSplit) -> None:
-    found = (specification.image_shape, list(specification.classes.get(split.task, [])))
-    wanted = (tuple(split.images.shape[1:]), split.classes)
-    if found != wanted:
-        raise UserError(
-            f"{path}: is a checkpoint for another network: it takes images {found[0]} and its classes for task "
-            f"'{split.task}' are {found[1]}, but {split.path_table} holds images {wanted[0]} and classes {wanted[1]}; "
-            "choose another `experiment` name or delete the checkpoint and run snakemake again"
-        )
+    image_shape = tuple(split.images.shape[1:])
+    if specification.image_shape != image_shape:
+        found, wanted = f"images {specification.image_shape}", f"images {image_shape}"
+    else:
+        known = specification.classes
+        others = [task for task, names in split.classes.items() if not set(names) <= set(known.get(task, []))]
+        if not others:
+            return
+        task = others[0]
+        found = f"the classes {list(known[task])} of task '{task}'" if task in known else f"no task '{task}'"
+        wanted = f"its classes {split.classes[task]}"
+    raise UserError(
+        f"{path}: is a checkpoint for another network: it has {found}, but {split.path_table} has {wanted}; "
+        "choose another `experiment` name or delete the checkpoint and run snakemake again"
+    )

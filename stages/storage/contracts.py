@@ -159,6 +159,7 @@ def arrow_type(kind: str, width: int = 0) -> pa.DataType:
         "int32": pa.int32(),
         "float64": pa.float64(),
         "string": pa.string(),
+        "bool": pa.bool_(),
         "float32_list": pa.list_(pa.float32()),
         "float64_list": pa.list_(pa.float64()),
     }[kind]
@@ -233,8 +234,10 @@ FEATURES = Contract(
             "f, the vector that enters the task's classifier, after features.normalize",
         ),
         Column("soft_label_*", "float32_list", "softmax of the task's scores", 0, 1, sums_to_one=True),
+        Column("label_*", "int32", "class index of the given label; -1 where none is given", minimum=-1),
     ),
     metadata=("dataset", "dim", "dtype", "normalize", "classes"),
+    version=2,
 )
 
 DENSITY = Contract(
@@ -330,11 +333,13 @@ LABELS = Contract(
     "labels",
     (
         _SAMPLE_ID,
+        Column("given", "bool", "whether the dataset gives the label, so that it has no weight"),
         Column("soft_label", "float32_list", "soft label at the method's temperature", 0, 1, sums_to_one=True),
-        _PSEUDO_LABEL,
+        Column("pseudo_label", "int32", "class index of the pseudo label, or of the given one", minimum=0),
         Column("training_label", "float32_list", "y^, what the epoch trains on", 0, 1, sums_to_one=True),
     ),
     metadata=("dataset", "classes", "temperature"),
+    version=2,
 )
 
 AUDIT = Contract(

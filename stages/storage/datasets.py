@@ -1,5 +1,6 @@
 """A prepared split: its manifest in memory, its images as a memory map."""
 
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from threading import Thread
 import numpy as np
 
 from stages.core.errors import UserError
+from stages.core.suggestions import list_names
 from stages.storage.contracts import AUDIT_LABELS, MANIFEST
 from stages.storage.files import digest_file
 from stages.storage.tables import read_table
@@ -41,10 +43,9 @@ class PreparedSplit:
     Attributes:
         name: of the dataset.
         split: train, validation or test.
-        task: the task it is labelled for.
-        classes: class names in index order.
+        classes: class names in index order, by task that the dataset has labels for.
         sample_ids: int64 (n,).
-        labels: class index of every sample, int64 (n,).
+        labels: class name of every sample by task, object (n,); None where it is not known.
         images: uint8 (n, H, W, C), read from the disk only where it is indexed.
         path_table: of the manifest, for messages and provenance.
         path_images: of the images, for messages.
@@ -54,15 +55,25 @@ class PreparedSplit:
 
     name: str
     split: str
-    task: str
-    classes: list[str]
+    classes: dict[str, list[str]]
     sample_ids: np.ndarray
-    labels: np.ndarray
+    labels: dict[str, np.ndarray]
     images: np.ndarray
     path_table: str
     path_images: str
     images_digest: str
     hashing: DigestThread
+
+    def index_labels(self, task: str, classes: Sequence[str]) -> np.ndarray:
+        """Class indices of the samples for a task, int64 (n,); -1 where the label is not known.
+
+        Args:
+            task: whatever task; of one that the dataset has no labels for, none is known.
+            classes: names in index order, those of the dataset among them.
+        """
+        index = {name: number for number, name in enumerate(classes)} | {None: -1}
+        names = self.labels.get(task, [None] * len(self.sample_ids))
+        return np.array([index[name] for name in names], dtype=np.int64)
 
     def confirm(self) -> None:
         """Wait until it is known that the images are those of the manifest, to the last bit.
@@ -88,7 +99,8 @@ def open_split(path_table: str, path_images: str) -> PreparedSplit:
     if not Path(path_images).exists():
         raise UserError(f"{path_images}: does not exist; run snakemake for it first")
     try:
-        images = np.load(path_images, mmap_mode="r")
+        # What is empty cannot be mapped.
+        images = np.load(path_images, mmap_mode="r" if len(table) else None)
     except (ValueError, OSError, EOFError) as error:
         raise UserError(f"{path_images}: is damaged ({error}); delete it and run snakemake again") from None
     expected = (len(table), *table.metadata["image_shape"])
@@ -97,19 +109,16 @@ def open_split(path_table: str, path_images: str) -> PreparedSplit:
             f"{path_images}: holds {images.dtype} {images.shape}, but {path_table} describes uint8 {expected}; "
             "delete both and run snakemake again"
         )
-    [task] = table.metadata["tasks"]
-    classes = table.metadata["classes"][task]
-    index = {name: number for number, name in enumerate(classes)}
-    try:
-        labels = np.array([index[label] for label in table[f"label_{task}"]], dtype=np.int64)
-    except KeyError as error:
-        raise UserError(f"{path_table}: label {error} is not among its classes {classes}") from None
+    classes = table.metadata["classes"]
+    labels = {task: table[f"label_{task}"] for task in table.metadata["tasks"]}
+    for task, names in labels.items():
+        if unknown := set(names) - {None, *classes[task]}:
+            raise UserError(f"{path_table}: label '{unknown.pop()}' is not among its classes {classes[task]}")
     hashing = DigestThread(path_images)
     hashing.start()
     return PreparedSplit(
         name=table.metadata["dataset"],
         split=table.metadata["split"],
-        task=task,
         classes=classes,
         sample_ids=table["sample_id"],
         labels=labels,
@@ -119,6 +128,32 @@ def open_split(path_table: str, path_images: str) -> PreparedSplit:
         images_digest=table.metadata["images_digest"],
         hashing=hashing,
     )
+
+
+def join_classes(splits: Iterable[PreparedSplit]) -> dict[str, list[str]]:
+    """Class names in index order by task, of all datasets that have labels for it.
+
+    Where their lists differ it is the longest that has them all; without one, all names sorted.
+
+    Raises:
+        ValueError: two lists have the same names in another order.
+    """
+    lists: dict[str, dict[tuple[str, ...], str]] = {}
+    for split in splits:
+        for task, names in split.classes.items():
+            lists.setdefault(task, {}).setdefault(tuple(names), split.path_table)
+    joined = {}
+    for task, found in lists.items():
+        longest = max(found, key=len)
+        names = set().union(*found)
+        for other in found:
+            if set(other) == set(longest) and other != longest:
+                raise UserError(
+                    f"{found[other]}: has the classes of '{task}' in another order ({list_names(other)}) than "
+                    f"{found[longest]}; give one order in tasks.{task}.classes"
+                )
+        joined[task] = list(longest) if names == set(longest) else sorted(names)
+    return joined
 
 
 def read_audit_labels(path_table: str, task: str) -> tuple[str, np.ndarray, np.ndarray]:

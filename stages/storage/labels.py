@@ -13,7 +13,7 @@ from stages.storage.tables import read_table
 def read_labels(
     entries: Sequence[tuple[str, str]], splits: Sequence[PreparedSplit], classes: Mapping[str, Sequence[str]]
 ) -> dict[str, dict[str, np.ndarray]]:
-    """Materialized labels by dataset and task, float32 (n, C).
+    """Materialized labels of all samples by dataset and task, float32 (n, C).
 
     Args:
         entries: task and path of every table; the table says which dataset it is for.
@@ -21,12 +21,12 @@ def read_labels(
         classes: of the network, by task.
 
     Raises:
-        ValueError: a table is for other samples or for other classes.
+        ValueError: a table is for other samples or for other classes, or other labels of theirs are given.
     """
     by_name = {split.name: split for split in splits}
     labels: dict[str, dict[str, np.ndarray]] = {name: {} for name in by_name}
     for task, path in entries:
-        table = read_table(path, LABELS, ["sample_id", "training_label"])
+        table = read_table(path, LABELS, ["sample_id", "given", "training_label"])
         split = by_name.get(table.metadata["dataset"])
         if split is None or not np.array_equal(table["sample_id"], split.sample_ids):
             tables = ", ".join(one.path_table for one in splits)
@@ -34,5 +34,7 @@ def read_labels(
         if table.metadata["classes"] != list(classes.get(task, [])):
             known = list(classes.get(task, []))
             raise UserError(f"{path}: has the classes {table.metadata['classes']}, the network's task {known}")
+        if not np.array_equal(table["given"], split.index_labels(task, classes[task]) >= 0):
+            raise UserError(f"{path}: {split.path_table} has other labels by now; delete it and run snakemake again")
         labels[split.name][task] = table["training_label"]
     return labels

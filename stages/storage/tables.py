@@ -38,6 +38,12 @@ class Table:
     def __len__(self) -> int:
         return len(next(iter(self.columns.values())))
 
+    def select(self, rows: np.ndarray) -> "Table":
+        """Some of the rows, chosen by bool (n,); the table itself where it is all of them."""
+        return (
+            self if rows.all() else Table({name: values[rows] for name, values in self.columns.items()}, self.metadata)
+        )
+
 
 def write_table(
     path: str | Path,

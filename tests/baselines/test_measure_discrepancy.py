@@ -8,13 +8,19 @@ from stages.storage.contracts import DISCREPANCY, FEATURES, RESPONSIBILITIES
 from stages.storage.tables import Provenance, read_table, write_table
 
 
-def write_features(path, dataset, n_samples, dim=4, seed=0):
+def write_features(path, dataset, n_samples, dim=4, seed=0, label=-1):
     values = np.random.default_rng(seed).normal(size=(n_samples, dim)).astype(np.float32)
     write_table(
         path,
         FEATURES,
-        {"sample_id": np.arange(n_samples), "features_pose": values},
-        metadata={"dataset": dataset, "dim": dim, "dtype": "float32", "normalize": "none", "classes": {}},
+        {"sample_id": np.arange(n_samples), "features_pose": values, "label_pose": np.full(n_samples, label)},
+        metadata={
+            "dataset": dataset,
+            "dim": dim,
+            "dtype": "float32",
+            "normalize": "none",
+            "classes": {"pose": ["up", "down"]},
+        },
         provenance=Provenance("extract_features", {}, []),
     )
     return values
@@ -35,7 +41,7 @@ def write_responsibilities(path, dataset, n_samples, first_id=0):
 @pytest.fixture
 def domains(tmp_path):
     unlabeled = write_features(tmp_path / "faces.parquet", "faces", 1200, seed=1)
-    labeled = write_features(tmp_path / "heads.parquet", "heads", 30, seed=2)
+    labeled = write_features(tmp_path / "heads.parquet", "heads", 30, seed=2, label=0)
     return unlabeled, write_responsibilities(tmp_path / "responsibilities.parquet", "faces", 1200), labeled
 
 
@@ -87,9 +93,9 @@ def test_bad_options_and_features_leave_nothing(domains, tmp_path):
     for decay in ("-1", "nan", "inf"):
         with pytest.raises(ValueError, match=f"--decay must be 0 or more, not {float(decay)}"):
             measure(tmp_path, "--decay", decay)
-    with pytest.raises(ValueError, match=r"faces\.parquet: lacks the columns \['features_age'\]"):
+    with pytest.raises(ValueError, match=r"faces\.parquet: has no features of task 'age'; its tasks are pose"):
         measure(tmp_path, "--task", "age")
-    write_features(tmp_path / "heads.parquet", "heads", 30, dim=3)
+    write_features(tmp_path / "heads.parquet", "heads", 30, dim=3, label=0)
     with pytest.raises(ValueError, match=r"heads\.parquet: unlabeled features have 4 dimensions, labeled ones 3"):
         measure(tmp_path)
     assert not (tmp_path / "discrepancy.parquet").exists()

@@ -22,7 +22,12 @@ def path_features(tmp_path):
     write_table(
         path,
         FEATURES,
-        {"sample_id": np.arange(0, 40, 2), "features_pose": features, "soft_label_pose": soft_labels},
+        {
+            "sample_id": np.arange(0, 40, 2),
+            "features_pose": features,
+            "soft_label_pose": soft_labels,
+            "label_pose": np.full(20, -1),
+        },
         metadata={
             "dataset": "faces",
             "dim": 3,
@@ -89,7 +94,7 @@ def test_the_file_does_not_depend_on_threads(path_features):
         (("--strength", "-1"), r"features\.parquet: the strength must be 0 or more and finite, not -1\.0"),
         (("--strength", "nan"), r"the strength must be 0 or more and finite, not nan"),
         (("--neighbors", "0"), r"features\.parquet: n_neighbors must be 1 or more, not 0"),
-        (("--task", "age"), r"features\.parquet: lacks the columns \['features_age', 'soft_label_age'\]"),
+        (("--task", "age"), r"features\.parquet: has no features of task 'age'; its tasks are pose"),
     ],
 )
 def test_bad_options_leave_nothing(path_features, change, message):

@@ -129,7 +129,7 @@ def features(run):
 def test_a_table_is_shown_with_columns_rows_and_origin(run, features):
     shown = show(features, "--rows", 3)
     lines = [" ".join(line.split()) for line in shown.splitlines()]
-    assert lines[:2] == [str(features), "features, version 1: 30 rows, 3 columns"]
+    assert lines[:2] == [str(features), "features, version 2: 30 rows, 4 columns"]
     assert "made by extract_features, as faces.parquet" in lines
     assert "parameter batch_size: 7" in lines
     digest = json.loads(run.checkpoint("initial")["card"].read_text())["files"]["network.safetensors"]

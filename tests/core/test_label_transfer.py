@@ -3,7 +3,7 @@ import torch
 
 from stages.core.adam import Adam
 from stages.core.augmentation import Augmentation
-from stages.core.batches import EpochBatches, TrainingSet, one_hot
+from stages.core.batches import EpochBatches, Targets, TrainingSet, one_hot
 from stages.core.losses import LabelTransferTerm
 from stages.core.network import MultiTaskNetwork, NetworkSpecification, add_label_transfer
 from stages.core.training import predict_batches, train_pass
@@ -30,8 +30,12 @@ def draw_faces(n_samples, seed):
 
 def test_a_label_transfer_network_learns_a_planted_relation_between_two_tasks():
     images, expressions = draw_faces(300, seed=0)
-    faces = TrainingSet(images[:150], np.arange(150), {"expression": one_hot(expressions[:150], 3)}, "expression")
-    heads = TrainingSet(images[150:], np.arange(150), {"pose": one_hot(POSE_OF[expressions[150:]], 2)}, "pose")
+    faces = TrainingSet(
+        images[:150], np.arange(150), {"expression": Targets.for_all(one_hot(expressions[:150], 3), given=True)}
+    )
+    heads = TrainingSet(
+        images[150:], np.arange(150), {"pose": Targets.for_all(one_hot(POSE_OF[expressions[150:]], 2), given=True)}
+    )
     network = build_network()
     optimizer = Adam(network, 3e-3)
     for seed in range(12):

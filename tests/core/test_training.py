@@ -1,10 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from stages.core.adam import Adam
 from stages.core.augmentation import Augmentation, augment_images
-from stages.core.batches import EpochBatches, TrainingSet, one_hot
+from stages.core.batches import EpochBatches, Targets, TrainingSet, one_hot
 from stages.core.losses import RegularizationTerm
 from stages.core.network import MultiTaskNetwork, NetworkSpecification
 from stages.core.regularization import Regularization
@@ -29,7 +31,13 @@ def draw_set(n_samples=20, tasks=("expression", "pose"), seed=0, start=0):
     rng = np.random.default_rng(seed)
     targets = {task: rng.dirichlet(np.ones(len(CLASSES[task])), n_samples).astype(np.float32) for task in tasks}
     images = rng.integers(0, 256, (n_samples, 8, 8, 1), dtype=np.uint8)
-    return TrainingSet(images, np.arange(start, start + n_samples), targets, tasks[0])
+    return make_set(images, targets, tasks[0], start)
+
+
+def make_set(images, targets, own, start=0):
+    """All label vectors count; those of one task are given."""
+    found = {task: Targets.for_all(vectors, given=task == own) for task, vectors in targets.items()}
+    return TrainingSet(images, np.arange(start, start + len(images)), found)
 
 
 def make_batches(sets, batch_size=8, augmentation=None, seed=1):
@@ -52,7 +60,7 @@ def test_every_sample_comes_once_with_its_own_image_and_labels():
     for batch in seen:
         np.testing.assert_array_equal(batch.images.permute(0, 2, 3, 1), training_set.images[batch.sample_ids])
         for task, labels in batch.targets.items():
-            np.testing.assert_array_equal(labels, training_set.targets[task][batch.sample_ids])
+            np.testing.assert_array_equal(labels, training_set.targets[task].vectors[batch.sample_ids])
 
 
 def test_the_order_follows_the_seed_and_nothing_else():
@@ -85,7 +93,7 @@ def test_mixed_batches_train_each_sample_on_its_own_task():
             ids = batch.sample_ids[members.numpy()]
             assert ((ids >= 100) == (task == "pose")).all()
             source = faces if task == "expression" else heads
-            np.testing.assert_array_equal(batch.targets[task], source.targets[task][ids % 100])
+            np.testing.assert_array_equal(batch.targets[task], source.targets[task].vectors[ids % 100])
     assert n_seen == {"expression": 12, "pose": 20}
 
 
@@ -106,7 +114,8 @@ def test_one_step_is_adam_on_the_sum_of_the_mean_cross_entropies():
     images = torch.from_numpy(training_set.images).permute(0, 3, 1, 2)
     scores = reference(images)
     parts = {
-        task: cross_entropy(scores[task], torch.from_numpy(labels)) for task, labels in training_set.targets.items()
+        task: cross_entropy(scores[task], torch.from_numpy(target.vectors))
+        for task, target in training_set.targets.items()
     }
     sum(parts.values()).backward()
     with torch.no_grad():
@@ -117,7 +126,7 @@ def test_one_step_is_adam_on_the_sum_of_the_mean_cross_entropies():
         torch.testing.assert_close(trained, expected, rtol=1e-3, atol=2e-5, msg=name)
     for task, part in parts.items():
         assert losses.tasks[task].cross_entropy == pytest.approx(part.item(), rel=1e-5)
-        labels = training_set.targets[task].astype(np.float64)
+        labels = training_set.targets[task].vectors.astype(np.float64)
         assert losses.tasks[task].label_entropy == pytest.approx(-(labels * np.log(labels)).sum(1).mean(), rel=1e-6)
 
 
@@ -128,9 +137,9 @@ def test_changing_the_label_vectors_of_one_task_changes_the_update():
         return torch.cat([parameter.detach().flatten() for parameter in network.backbone.parameters()])
 
     training_set = draw_set()
-    changed = {**training_set.targets, "pose": training_set.targets["pose"][:, ::-1].copy()}
-    same = train(TrainingSet(training_set.images, training_set.sample_ids, dict(training_set.targets), "expression"))
-    other = train(TrainingSet(training_set.images, training_set.sample_ids, changed, "expression"))
+    turned = Targets.for_all(training_set.targets["pose"].vectors[:, ::-1].copy(), given=False)
+    same = train(replace(training_set, targets=dict(training_set.targets)))
+    other = train(replace(training_set, targets={**training_set.targets, "pose": turned}))
     assert torch.equal(train(training_set), same)
     assert (same - other).abs().max() > 1e-3
 
@@ -139,7 +148,7 @@ def test_training_learns_a_planted_rule():
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, 256)
     images = np.full((256, 8, 8, 1), 60, dtype=np.uint8) + (labels * 100).astype(np.uint8)[:, None, None, None]
-    training_set = TrainingSet(images, np.arange(256), {"pose": one_hot(labels, 2)}, "pose")
+    training_set = make_set(images, {"pose": one_hot(labels, 2)}, "pose")
     network = build_network()
     optimizer = Adam(network, 1e-2)
     for seed in range(3):
@@ -153,7 +162,7 @@ def test_a_diverging_loss_names_its_samples():
     network = build_network()
     batches = make_batches([training_set])
     bad = batches[1].sample_ids
-    training_set.targets["pose"][bad[0]] = np.nan
+    training_set.targets["pose"].vectors[bad[0]] = np.nan
     with pytest.raises(DivergedError, match="the loss of batch 1 is nan") as error:
         train_pass(network, Adam(network, 1e-2), batches, CPU)
     assert ", ".join(map(str, bad)) in str(error.value)
@@ -255,7 +264,7 @@ def test_batch_normalisation_takes_a_last_batch_of_one_sample():
     )
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
-    one = TrainingSet(images, np.arange(5), {"a": one_hot(np.array([0, 1, 0, 1, 0]), 2)}, "a")
+    one = make_set(images, {"a": one_hot(np.array([0, 1, 0, 1, 0]), 2)}, "a")
     batches = make_batches([one], batch_size=4)
     assert [len(batch.images) for batch in batches] == [4, 1]
     tracked = network.backbone.bn1.num_batches_tracked

@@ -31,6 +31,7 @@ def path_features(tmp_path):
         {
             "sample_id": np.arange(0, 3 * n_samples, 3),
             "features_expression": rng.normal(size=(n_samples, 6)).astype(np.float32),
+            "label_expression": np.full(n_samples, -1),
             "soft_label_expression": scores / scores.sum(axis=1, keepdims=True),
         },
         metadata={

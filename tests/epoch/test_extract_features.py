@@ -15,7 +15,7 @@ def features(run):
 def test_each_dataset_has_the_tasks_it_is_needed_for(run, features):
     for name, task in (("faces", "pose"), ("heads", "pose")):
         table = read_table(features[name], FEATURES)
-        assert set(table.columns) == {"sample_id", f"features_{task}", f"soft_label_{task}"}
+        assert set(table.columns) == {"sample_id", f"features_{task}", f"soft_label_{task}", f"label_{task}"}
         assert table.metadata["dim"] == 6
         assert table.metadata["classes"] == {"pose": ["frontal", "left"]}
         assert len(table) == len(getattr(run, name).labels)

@@ -48,10 +48,12 @@ def test_seed_and_epoch_decide_the_start(features, tmp_path):
     assert content["a"] != content["c"]
 
 
-def test_more_components_than_samples_name_the_file_and_the_key(features, tmp_path):
-    with pytest.raises(ValueError, match=r"faces\.parquet: 31 mixture components .* set mixture\.components to 30 or"):
-        fit(tmp_path, features, "--components", "31")
-    assert list(tmp_path.iterdir()) == []
+def test_no_more_components_than_samples(features, tmp_path, capsys):
+    fit(tmp_path, features, "--components", "31")
+    assert "fit_mixture: 30 components, as many as 'pose' has unlabeled samples" in capsys.readouterr().out
+    responsibilities = read_table(tmp_path / "responsibilities.parquet", RESPONSIBILITIES)["responsibilities"]
+    assert responsibilities.shape == (30, 30)
+    assert (responsibilities.max(axis=1) > 0.5).all()
 
 
 def test_a_fit_that_ended_early_is_said_and_recorded(features, tmp_path, capsys):

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from stages.core.adam import Adam
 from stages.core.augmentation import Augmentation
-from stages.core.batches import EpochBatches, TrainingSet, one_hot
+from stages.core.batches import EpochBatches, Targets, TrainingSet, one_hot
 from stages.core.network import MultiTaskNetwork, NetworkSpecification
 from stages.core.training import place_network, train_pass
 from stages.storage.checkpoints import load_network, load_optimizer, save_network, save_optimizer
@@ -42,7 +42,8 @@ def make_batches(seed):
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (24, 8, 8, 3), dtype=np.uint8)
     targets = {"pose": one_hot(rng.integers(0, 2, 24), 2), "age": one_hot(rng.integers(0, 2, 24), 2)}
-    training_set = TrainingSet(images, np.arange(24), targets, "expression")
+    targets = {task: Targets.for_all(vectors, given=False) for task, vectors in targets.items()}
+    training_set = TrainingSet(images, np.arange(24), targets)
     return EpochBatches([training_set], batch_size=8, augmentation=Augmentation(), order_seed=seed, augmentation_seed=0)
 
 
@@ -83,7 +84,7 @@ def test_the_same_network_gives_the_same_bytes(tmp_path):
 
 def make_split(classes=("left", "right"), shape=(8, 8, 3), task="pose"):
     images = np.zeros((1, *shape), dtype=np.uint8)
-    return Namespace(task=task, classes=list(classes), images=images, path_table="train.parquet")
+    return Namespace(classes={task: list(classes)}, images=images, path_table="train.parquet")
 
 
 @pytest.mark.parametrize("split", [make_split(("left", "up")), make_split(shape=(9, 8, 3)), make_split(task="mood")])

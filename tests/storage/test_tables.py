@@ -170,7 +170,7 @@ def test_missing_and_unknown_columns_and_metadata_are_named(tmp_path):
     write_density(tmp_path / "d", draw_density())
     with pytest.raises(ContractError, match="lacks the columns"):
         read_table(tmp_path / "d", DENSITY, ["features_pose"])
-    with pytest.raises(ContractError, match=r"is of the kind .*density.*, not features of version 1; delete it and"):
+    with pytest.raises(ContractError, match=r"is of the kind .*density.*, not features of version 2; delete it and"):
         read_table(tmp_path / "d", FEATURES)
 
 

@@ -55,7 +55,8 @@ def digest_columns(path):
     """Digest and norm of every column, tensor or score of an artifact, by name; None for other files."""
     if path.suffix == ".parquet":
         table = pq.read_table(path)
-        return {name: (_digest(repr(table[name].to_pylist())), _norm(table[name])) for name in table.column_names}
+        names = [name for name in table.column_names if not _came_later(table.schema.field(name))]
+        return {name: (_digest(repr(table[name].to_pylist())), _norm(table[name])) for name in names}
     if path.suffix == ".safetensors":
         tensors = load_file(path)
         return {
@@ -66,6 +67,11 @@ def digest_columns(path):
         array = np.load(path)
         return {"images": (_digest(array.shape, array.tobytes()), float(array.mean()))}
     return None
+
+
+def _came_later(field):
+    """Whether labels and features were recorded without this column: what is given, which their manifest says."""
+    return field.name == "given" or (field.name.startswith("label_") and pa.types.is_int32(field.type))
 
 
 def digest_results(results):

@@ -16,6 +16,7 @@ rule measure_discrepancy:
     threads: config["compute"]["threads"]
     params:
         code=identify("baselines.measure_discrepancy"),
+        order=lambda wildcards: PLAN.datasets_of(wildcards.task),
         decay=config["transport"]["decay"],
         n_threads=config["compute"]["threads"],
     shell:

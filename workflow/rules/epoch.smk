@@ -155,6 +155,7 @@ rule fit_mixture:
     threads: config["compute"]["threads"]
     params:
         code=identify("epoch.fit_mixture"),
+        order=lambda wildcards: PLAN.datasets_of(wildcards.task),
         components=config["mixture"]["components"],
         covariance=config["mixture"]["covariance"],
         max_iterations=config["mixture"]["max_iterations"],
