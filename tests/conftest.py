@@ -1,6 +1,6 @@
 """Tiny prepared datasets and the stages' calls on them, shared by the tests."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import hypothesis
@@ -38,30 +38,35 @@ def write_split(folder, dataset, task, classes, n_samples, *, seed=0, audit=None
     labels = np.arange(n_samples) % len(classes)
     rng.shuffle(labels)
     pixels = rng.integers(0, 120, (n_samples, *IMAGE_SHAPE)) + labels[:, None, None, None] * 60
-    pixels = pixels.clip(0, 255).astype(np.uint8)
+    made = write_manifest(folder, dataset, {task: labels}, {task: classes}, pixels, split=split, first_id=first_id)
+    if audit:
+        names = {other: np.array(names)[rng.integers(0, len(names), n_samples)] for other, names in audit.items()}
+        write_audit(made.audit, dataset, np.arange(n_samples) + first_id, names, split=split)
+    return replace(made, labels=labels)
+
+
+def write_manifest(folder, dataset, labels, classes, pixels, *, split="train", first_id=0):
+    """Images with labels for several tasks: class indices by task, -1 where they are not known."""
+    pixels, n_samples = pixels.clip(0, 255).astype(np.uint8), len(pixels)
     path_images, path_table = folder / dataset / f"{split}.npy", folder / dataset / f"{split}.parquet"
     path_images.parent.mkdir(parents=True, exist_ok=True)
     np.save(path_images, pixels)
     columns = {
         "sample_id": np.arange(n_samples) + first_id,
         "path": np.array([f"{number}.png" for number in range(n_samples)], dtype=object),
-        f"label_{task}": np.array(classes, dtype=object)[labels],
+        **{f"label_{task}": np.array([*names, None], dtype=object)[labels[task]] for task, names in classes.items()},
     }
     metadata = {
         "dataset": dataset,
-        "tasks": [task],
+        "tasks": list(classes),
         "split": split,
-        "classes": {task: classes},
+        "classes": classes,
         "image_shape": list(IMAGE_SHAPE),
         "images_digest": digest_file(path_images),
         "skipped": [],
     }
     write_table(path_table, MANIFEST, columns, metadata=metadata, provenance=Provenance("test", {}, []))
-    path_audit = folder / dataset / "audit" / f"{split}.parquet"
-    if audit:
-        names = {other: np.array(names)[rng.integers(0, len(names), n_samples)] for other, names in audit.items()}
-        write_audit(path_audit, dataset, columns["sample_id"], names, split=split)
-    return Split(path_table, path_images, labels, pixels, path_audit)
+    return Split(path_table, path_images, labels, pixels, folder / dataset / "audit" / f"{split}.parquet")
 
 
 def write_audit(path, dataset, sample_ids, names, *, split="train"):
@@ -69,6 +74,45 @@ def write_audit(path, dataset, sample_ids, names, *, split="train"):
     columns = {"sample_id": sample_ids, **{f"audit_{task}": np.array(names[task], dtype=object) for task in names}}
     metadata = {"dataset": dataset, "split": split}
     write_table(path, AUDIT_LABELS, columns, metadata=metadata, provenance=Provenance("test", {}, []))
+
+
+def weigh(folder, unlabeled, labeled, task, number):
+    """Density, mixtures, distances, weights and labels of one epoch."""
+    from stages.epoch import estimate_density, fit_mixture, materialize_labels, weigh_distribution
+
+    files = {name: str(folder / f"{name}.parquet") for name in ("density", "responsibilities", "transport")}
+    files |= {name: str(folder / f"{name}.parquet") for name in ("weights", "labels")}
+    files |= {name: str(folder / "mixture" / f"{name}.parquet") for name in ("unlabeled", "labeled")}
+    unlabeled = str(unlabeled)
+    estimate_density.main(
+        [
+            *("--features", unlabeled, "--task", task, "--cutoff-quantile", "0.6", "--seed", "0"),
+            *("--threads", "1", "--output", files["density"]),
+        ]
+    )
+    fit_mixture.main(
+        [
+            *("--task", task, "--unlabeled", unlabeled, "--labeled", *map(str, labeled)),
+            *("--components", "2", "--seed", "0", "--epoch", str(number), "--threads", "1"),
+            *("--output-unlabeled", files["unlabeled"], "--output-labeled", files["labeled"]),
+            *("--output-responsibilities", files["responsibilities"]),
+        ]
+    )
+    weigh_distribution.main(
+        [
+            *("--unlabeled", files["unlabeled"], "--labeled", files["labeled"]),
+            *("--decay", "0.1", "--output", files["transport"]),
+        ]
+    )
+    materialize_labels.main(
+        [
+            *("--task", task, "--features", unlabeled, "--density", files["density"]),
+            *("--responsibilities", files["responsibilities"], "--transport", files["transport"]),
+            *("--selection", '["confidence", "density", "distribution"]', "--temperature", "2"),
+            *("--output-weights", files["weights"], "--output-labels", files["labels"]),
+        ]
+    )
+    return files
 
 
 @dataclass(frozen=True)
@@ -138,42 +182,7 @@ class Run:
 
     def weigh(self, epoch, features, *, trained, task, labeled, number):
         """Density, mixtures, distances, weights and labels of one epoch."""
-        from stages.epoch import estimate_density, fit_mixture, materialize_labels, weigh_distribution
-
-        folder = self.folder / epoch / task
-        files = {name: str(folder / f"{name}.parquet") for name in ("density", "responsibilities", "transport")}
-        files |= {name: str(folder / f"{name}.parquet") for name in ("weights", "labels")}
-        files |= {name: str(folder / "mixture" / f"{name}.parquet") for name in ("unlabeled", "labeled")}
-        unlabeled = str(features[trained])
-        estimate_density.main(
-            [
-                *("--features", unlabeled, "--task", task, "--cutoff-quantile", "0.6", "--seed", "0"),
-                *("--threads", "1", "--output", files["density"]),
-            ]
-        )
-        fit_mixture.main(
-            [
-                *("--task", task, "--unlabeled", unlabeled, "--labeled", str(features[labeled])),
-                *("--components", "2", "--seed", "0", "--epoch", str(number), "--threads", "1"),
-                *("--output-unlabeled", files["unlabeled"], "--output-labeled", files["labeled"]),
-                *("--output-responsibilities", files["responsibilities"]),
-            ]
-        )
-        weigh_distribution.main(
-            [
-                *("--unlabeled", files["unlabeled"], "--labeled", files["labeled"]),
-                *("--decay", "0.1", "--output", files["transport"]),
-            ]
-        )
-        materialize_labels.main(
-            [
-                *("--task", task, "--features", unlabeled, "--density", files["density"]),
-                *("--responsibilities", files["responsibilities"], "--transport", files["transport"]),
-                *("--selection", '["confidence", "density", "distribution"]', "--temperature", "2"),
-                *("--output-weights", files["weights"], "--output-labels", files["labels"]),
-            ]
-        )
-        return files
+        return weigh(self.folder / epoch / task, features[trained], [features[labeled]], task, number)
 
     def train(self, name, previous, *, trained, labels, epoch, options=()):
         from stages.epoch.train_epoch import main

@@ -19,12 +19,14 @@ import yaml
 from snakemake.exceptions import WorkflowError
 
 from stages.command.warm_start import make_server_folder
+from stages.core.task_labels import list_labels
 from stages.core.weight_names import is_file
+from stages.data.sources.registry import read_dataset
 from stages.settings.checks import find_paths, load_experiment
 from stages.settings.errors import SettingsError
 from stages.storage.files import replace_when_complete
-from workflow.identity import Libraries
-from workflow.plan import Plan
+from workflow.identity import Code, FileCache, Libraries
+from workflow.plan import Contents, Plan, needs_contents
 
 
 def load_settings(
@@ -56,6 +58,43 @@ def load_settings(
     if is_file(path) and not Path(path).is_file():
         raise SettingsError(f"{source}: network.pretrained: '{path}' does not exist; correct it or get the file")
     return settings, methods
+
+
+def read_contents(settings: Mapping[str, Any], code: Code, files: FileCache) -> dict[str, Contents]:
+    """What is in the datasets on which the plan depends; of a table that has not changed it is remembered.
+
+    Args:
+        settings: of the experiment.
+        code: that reads them.
+        files: where it is remembered.
+
+    Raises:
+        UserError: a dataset cannot be read; the message names it.
+    """
+    found = {}
+    for name, dataset in settings["datasets"].items():
+        if needs_contents(settings, name):
+            table = Path(settings["data_root"]) / dataset.get("path", "")
+            reader = code.digest("data.prepare_images", f"stages.data.sources.{dataset['source']}.read")
+            key = json.dumps([reader, settings["images"]["on_error"], dataset], sort_keys=True)
+            known = files.find(table) if table.is_file() else None
+            if known is None or known[0] != key:
+                known = [key, count_train(settings, name)]
+                if table.is_file():
+                    files.keep(table, known)
+            found[name] = Contents(**known[1])
+    return found
+
+
+def count_train(settings: Mapping[str, Any], dataset: str) -> dict[str, Any]:
+    """The training samples of a dataset, and by task how many of them lack a label.
+
+    Raises:
+        UserError: it cannot be read; the message names it.
+    """
+    train = [one for one in read_dataset(settings, dataset).samples if one.split == "train"]
+    tasks = list_labels(settings["datasets"][dataset])
+    return {"n_train": len(train), "lacking": {task: sum(not one.labels[task] for one in train) for task in tasks}}
 
 
 def begin_run(workflow: Any, plan: Plan, libraries: Libraries, base: Path) -> None:

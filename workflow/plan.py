@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
+from stages.core.task_labels import list_labels
 from stages.data.sources.registry import find_reader
 
 SPLITS = ("train", "validation", "test")
@@ -50,17 +51,45 @@ class Artifact:
         return f"{self.rule} {place.removesuffix('/mixture')}"
 
 
+@dataclass(frozen=True)
+class Contents:
+    """What a run must know of a dataset beside its settings.
+
+    Attributes:
+        n_train: training samples.
+        lacking: for every task that it has labels for, how many of them have none.
+    """
+
+    n_train: int
+    lacking: Mapping[str, int]
+
+
+def needs_contents(settings: Mapping[str, Any], dataset: str) -> bool:
+    """Whether a plan depends on what is in a dataset: on gaps in its labels, or on its size."""
+    of_dataset = settings["datasets"][dataset]
+    has_gaps = "known" in of_dataset or (of_dataset["source"] == "table" and bool(of_dataset.get("labels")))
+    return has_gaps or settings["schedule"]["turns"] == "by_size"
+
+
 class Plan:
     """What a run of an experiment consists of.
 
     Args:
         settings: checked, defaults filled in.
         methods: rows of workflow/methods.yaml by name.
+        contents: by dataset, where they matter: see `needs_contents`.
     """
 
-    def __init__(self, settings: Mapping[str, Any], methods: Mapping[str, Mapping[str, Any]]) -> None:
+    def __init__(
+        self,
+        settings: Mapping[str, Any],
+        methods: Mapping[str, Mapping[str, Any]],
+        contents: Mapping[str, Contents] | None = None,
+    ) -> None:
         self.settings = settings
         self.methods = methods
+        self.contents = contents or {}
+        self._turns: list[str] = []
         self.datasets = list(settings["datasets"])
         self.tasks = list(dict.fromkeys(task for dataset in self.datasets for task in self.tasks_of(dataset)))
         self.last_epoch = settings["training"]["epochs"]
@@ -121,15 +150,17 @@ class Plan:
 
     def tasks_of(self, dataset: str) -> list[str]:
         """The tasks that a dataset has labels for."""
-        return [self.settings["datasets"][dataset]["task"]]
+        return list(list_labels(self.settings["datasets"][dataset]))
 
     def datasets_of(self, task: str) -> list[str]:
         """The datasets that have labels for a task."""
         return [dataset for dataset in self.datasets if task in self.tasks_of(dataset)]
 
     def tasks_without(self, dataset: str) -> list[str]:
-        """The tasks that a dataset lacks labels for."""
-        return [task for task in self.tasks if task not in self.tasks_of(dataset)]
+        """The tasks that some training samples of a dataset lack labels for."""
+        own = self.tasks_of(dataset)
+        lacking = self.contents[dataset].lacking if dataset in self.contents else {}
+        return [task for task in self.tasks if task not in own or lacking.get(task)]
 
     def audited_tasks(self, dataset: str) -> list[str]:
         """The tasks for which a dataset holds back labels that are known; they need not be trained anywhere."""
@@ -147,12 +178,23 @@ class Plan:
         return "initial_separate" if self.schedule(method) == "single" else "initial"
 
     def trained_datasets(self, method: str, epoch: int) -> list[str]:
-        """The datasets that an epoch trains on: all where batches are mixed, else number (t - 1) mod K."""
+        """The datasets that an epoch trains on: all where batches are mixed, else the one whose turn it is."""
         if epoch < 1:
             raise PlanError(f"epoch {epoch} trains on every dataset; epochs of a method begin at 1")
         if self.schedule(method) == "mixed":
             return self.datasets
-        return [self.datasets[(epoch - 1) % len(self.datasets)]]
+        return [self.find_turn(epoch)]
+
+    def find_turn(self, epoch: int) -> str:
+        """The dataset of an epoch: number (t - 1) mod K, or the one that is furthest behind its share of the images."""
+        if self.settings["schedule"]["turns"] == "in_turn":
+            return self.datasets[(epoch - 1) % len(self.datasets)]
+        sizes = {dataset: self.contents[dataset].n_train for dataset in self.datasets}
+        while len(self._turns) < epoch:
+            owed = {name: (len(self._turns) + 1) * size for name, size in sizes.items()}
+            behind = {name: owed[name] - self._turns.count(name) * sum(sizes.values()) for name in sizes}
+            self._turns.append(max(behind, key=behind.__getitem__))
+        return self._turns[epoch - 1]
 
     def augmentations(self, method: str, epoch: int) -> list[tuple[str, str]]:
         """Task and dataset of every label table that an epoch trains on."""

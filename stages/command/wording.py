@@ -104,7 +104,11 @@ def describe_comparison(
     ]
     for aggregate in AGGREGATES:
         rows = [row for row in summary if row["split"] == "test" and row["epoch"] == aggregate]
-        parts.append(f"## {_TITLES[aggregate].format(n=last_epochs)}\n\n{_tabulate_methods(rows, reference, names)}")
+        overall = [row for row in rows if row["dataset"] is None]
+        parts.append(f"## {_TITLES[aggregate].format(n=last_epochs)}\n\n{_tabulate_methods(overall, reference, names)}")
+        # Where several datasets know a task, each by itself.
+        if single := [row | {"task": f"{row['task']} of {row['dataset']}"} for row in rows if row["dataset"]]:
+            parts.append(_tabulate_methods(single, reference, names))
     return "\n".join(parts)
 
 

@@ -1,7 +1,8 @@
 """Methods against each other: what a run scored, its spread over seeds, its distance to a reference."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -26,6 +27,7 @@ class Run:
         epochs: increasing, shape (E,).
         tasks: names of the K tasks.
         scores: shape (E, K, 2, 2), along `SPLITS` and then `SCORES`.
+        by_dataset: of tasks that several datasets know, by task and dataset, shape (E, 2, 2).
     """
 
     method: str
@@ -33,6 +35,7 @@ class Run:
     epochs: np.ndarray
     tasks: list[str]
     scores: np.ndarray
+    by_dataset: Mapping[tuple[str, str], np.ndarray] = field(default_factory=dict)
 
 
 def arrange_scores(columns: Mapping[str, np.ndarray], axes: Mapping[str, Sequence]) -> np.ndarray:
@@ -62,7 +65,7 @@ def arrange_scores(columns: Mapping[str, np.ndarray], axes: Mapping[str, Sequenc
 
 
 def arrange_run(method: str, seed: int, columns: Mapping[str, np.ndarray]) -> Run:
-    """A run from the columns of its metrics table: what it scored over all datasets that know a task.
+    """A run from the columns of its metrics table.
 
     Args:
         method: row of workflow/methods.yaml.
@@ -72,14 +75,26 @@ def arrange_run(method: str, seed: int, columns: Mapping[str, np.ndarray]) -> Ru
     Raises:
         ValueError: a task lacks an epoch or a split, or has one twice.
     """
-    overall = np.array([dataset is None for dataset in columns["dataset"]])
-    columns = {name: values[overall] for name, values in columns.items()}
     epochs, tasks = np.unique(columns["epoch"]), list(dict.fromkeys(columns["task"]))
+    axes = {"epoch": epochs, "task": tasks, "split": SPLITS}
+    groups = {
+        dataset: {name: values[columns["dataset"] == dataset] for name, values in columns.items()}
+        for dataset in dict.fromkeys(columns["dataset"])
+    }
+    splits = {(task, dataset): set() for task, dataset in zip(columns["task"], columns["dataset"], strict=True)}
+    for task, dataset, split in zip(columns["task"], columns["dataset"], columns["split"], strict=True):
+        splits[task, dataset].add(split)
+    # Of a task that one dataset knows, or that it cannot choose or report by, there is nothing more to say.
+    n_owners = Counter(task for task, dataset in splits if dataset is not None)
+    parts = [part for part, found in splits.items() if part[1] and found == set(SPLITS) and n_owners[part[0]] > 1]
     try:
-        scores = arrange_scores(columns, {"epoch": epochs, "task": tasks, "split": SPLITS})
+        scores = arrange_scores(groups.get(None, columns), axes)
+        by_dataset = {
+            (task, dataset): arrange_scores(groups[dataset], axes | {"task": [task]})[:, 0] for task, dataset in parts
+        }
     except UserError as error:
         raise UserError(f"run {method}/{seed}: its metrics have {error}; run snakemake again") from None
-    return Run(method, seed, epochs, tasks, scores)
+    return Run(method, seed, epochs, tasks, scores, by_dataset)
 
 
 def find_best_epoch(validation_accuracy: np.ndarray) -> int:
@@ -112,33 +127,31 @@ def choose_epochs(validation_accuracy: np.ndarray, last_epochs: int) -> dict[str
 
 
 def aggregate_run(run: Run, last_epochs: int) -> list[dict]:
-    """One row per task, split and aggregate of a run, as in the contract `COMPARISON`, but for the seconds.
+    """Rows of a run, as in the contract `COMPARISON`, but for the seconds: per task, split and aggregate, over all
+    datasets that know the task and, where these are several, of each.
 
     Args:
         run: with scores from 0 to 1.
         last_epochs: see `choose_epochs`.
     """
     validation_accuracy = run.scores[:, :, SPLITS.index("validation"), SCORES.index("accuracy")]
-    rows = []
-    for aggregate, chosen in choose_epochs(validation_accuracy, last_epochs).items():
-        means = run.scores[chosen].mean(axis=0)
-        for (task, split), (accuracy, macro_f1) in zip(
-            ((task, split) for task in run.tasks for split in SPLITS), means.reshape(-1, len(SCORES)), strict=True
-        ):
-            rows.append(
-                {
-                    "method": run.method,
-                    "task": task,
-                    "seed": run.seed,
-                    "split": split,
-                    "epoch": aggregate,
-                    "first_epoch": run.epochs[chosen][0],
-                    "last_epoch": run.epochs[chosen][-1],
-                    "accuracy": accuracy,
-                    "macro_f1": macro_f1,
-                }
-            )
-    return rows
+    parts = {(task, None): run.scores[:, place] for place, task in enumerate(run.tasks)} | run.by_dataset
+    return [
+        {
+            "method": run.method,
+            "task": task,
+            "dataset": dataset,
+            "seed": run.seed,
+            "split": split,
+            "epoch": aggregate,
+            "first_epoch": run.epochs[chosen][0],
+            "last_epoch": run.epochs[chosen][-1],
+            **dict(zip(SCORES, means, strict=True)),
+        }
+        for aggregate, chosen in choose_epochs(validation_accuracy, last_epochs).items()
+        for (task, dataset), scores in parts.items()
+        for split, means in zip(SPLITS, scores[chosen].mean(axis=0), strict=True)
+    ]
 
 
 def summarize_seeds(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -178,9 +191,9 @@ def summarize_runs(columns: Mapping[str, np.ndarray], reference: str) -> list[di
         reference: the method that the others are compared to.
 
     Returns:
-        One row per method, task (and `MEAN_OVER_TASKS`), split and aggregate (`epoch`): `n_seeds`,
-        mean and standard deviation of `SCORES` with the interval of the mean, and `difference` in
-        accuracy with its own.
+        One row per method, task (and `MEAN_OVER_TASKS`), dataset (None for all), split and aggregate
+        (`epoch`): `n_seeds`, mean and standard deviation of `SCORES` with the interval of the mean, and
+        `difference` in accuracy with its own.
 
     Raises:
         ValueError: the reference is not among the methods, or a run or a task of a run is missing.
@@ -193,9 +206,14 @@ def summarize_runs(columns: Mapping[str, np.ndarray], reference: str) -> list[di
     missing = [f"{method}/{seed}" for method in methods for seed in seeds if (method, seed) not in runs]
     if missing:
         raise UserError(f"no run {list_names(missing)}: all methods need the same seeds, {seeds.tolist()}")
-    axes = {"seed": seeds, "method": methods, "task": tasks, "split": SPLITS, "epoch": AGGREGATES}
-    scores = arrange_scores(columns, axes)
-    scores = np.concatenate([scores, scores.mean(axis=2, keepdims=True)], axis=2)
+    parts = list(dict.fromkeys(zip(columns["task"], columns["dataset"], strict=True)))
+    parts.sort(key=lambda part: part[1] is not None)
+    axes = {"seed": seeds, "method": methods, "part": parts, "split": SPLITS, "epoch": AGGREGATES}
+    keyed = {**columns, "part": list(zip(columns["task"], columns["dataset"], strict=True))}
+    scores = arrange_scores(keyed, axes)
+    mean_over_tasks = scores[:, :, : len(tasks)].mean(axis=2, keepdims=True)
+    scores = np.concatenate([scores[:, :, : len(tasks)], mean_over_tasks, scores[:, :, len(tasks) :]], axis=2)
+    parts.insert(len(tasks), (MEAN_OVER_TASKS, None))
     accuracy = scores[..., SCORES.index("accuracy")]
     differences = accuracy - accuracy[:, [methods.index(reference)]]
     difference, (difference_low, difference_high) = differences.mean(axis=0), student_interval(differences)
@@ -203,11 +221,12 @@ def summarize_runs(columns: Mapping[str, np.ndarray], reference: str) -> list[di
     low, high = student_interval(scores)
     rows = []
     for place in np.ndindex(difference.shape):
-        method, task, split, aggregate = place
+        method, part, split, aggregate = place
         rows.append(
             {
                 "method": methods[method],
-                "task": [*tasks, MEAN_OVER_TASKS][task],
+                "task": parts[part][0],
+                "dataset": parts[part][1],
                 "split": SPLITS[split],
                 "epoch": AGGREGATES[aggregate],
                 "n_seeds": len(seeds),

@@ -1,7 +1,7 @@
 """What a network is, as its file says it; nothing here needs torch."""
 
 import reprlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
@@ -97,3 +97,32 @@ class NetworkSpecification:
     def tasks(self) -> list[str]:
         """The tasks in the order of their heads."""
         return list(self.classes)
+
+
+def join_classes(lists: Iterable[tuple[str, Mapping[str, Sequence[str]]]]) -> dict[str, list[str]]:
+    """Class names in index order by task, of all datasets that have labels for it.
+
+    Where their lists differ it is the longest, if that has all names, else all names sorted.
+
+    Args:
+        lists: by dataset, whose names are for messages, class names by task.
+
+    Raises:
+        ValueError: two lists have the same names in another order.
+    """
+    found: dict[str, dict[tuple[str, ...], str]] = {}
+    for dataset, by_task in lists:
+        for task, names in by_task.items():
+            found.setdefault(task, {}).setdefault(tuple(names), dataset)
+    joined = {}
+    for task, by_names in found.items():
+        longest = max(by_names, key=len)
+        for names in by_names:
+            if set(names) == set(longest) and names != longest:
+                raise UserError(
+                    f"datasets {by_names[longest]} and {by_names[names]} have the classes of '{task}' in different "
+                    f"orders; give one in tasks.{task}.classes"
+                )
+        everything = set().union(*by_names)
+        joined[task] = list(longest) if everything == set(longest) else sorted(everything)
+    return joined

@@ -80,12 +80,12 @@ def main(argv: list[str] | None = None) -> None:
         write_table(
             path_table,
             MANIFEST,
-            list_columns(rows[split], settings["task"]),
+            list_columns(rows[split], manifest.classes),
             metadata={
                 "dataset": options.dataset,
-                "tasks": [settings["task"]],
+                "tasks": list(manifest.classes),
                 "split": split,
-                "classes": {settings["task"]: list(manifest.classes)},
+                "classes": {task: list(names) for task, names in manifest.classes.items()},
                 "image_shape": [options.height, options.width, options.channels],
                 "images_digest": record["digests"][f"{split}.npy"],
                 "skipped": skipped[split],

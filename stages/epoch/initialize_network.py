@@ -12,12 +12,11 @@ from stages.command.stage import run_stage, stage_parser
 from stages.core.adam import Adam
 from stages.core.network import MultiTaskNetwork, NetworkSpecification
 from stages.core.seeds import derive_seed
-from stages.core.specification import FITS
+from stages.core.specification import FITS, join_classes
 from stages.core.training import PassLosses, choose_device, place_network, prepare_torch
 from stages.core.weight_names import find_normalisation, is_file
 from stages.epoch.training_pass import add_training_options, describe_training, make_batches, output_paths, run_pass
 from stages.storage.checkpoints import save_checkpoint
-from stages.storage.datasets import join_classes
 from stages.storage.files import digest_file
 from stages.storage.pretrained import load_pretrained
 
@@ -47,7 +46,7 @@ def main(argv: list[str] | None = None) -> None:
         backbone=options.backbone,
         image_shape=image_shape,
         head_features=options.head_features,
-        classes=join_classes(splits),
+        classes=join_classes((split.name, split.classes) for split in splits),
         cross_stitch_identity=options.cross_stitch_identity,
         mean=mean,
         std=std,

@@ -83,7 +83,7 @@ def read_run(name: str, path: str, paper_names: Mapping[str, str]) -> Run:
 
 
 def count_samples(paths_tables: Sequence[str], metrics: Table) -> dict[str, dict[str, dict[str, int]]]:
-    """Images by task, dataset and split.
+    """Images with a label by task, dataset and split.
 
     Args:
         paths_tables: manifests of all splits of every dataset.
@@ -92,16 +92,19 @@ def count_samples(paths_tables: Sequence[str], metrics: Table) -> dict[str, dict
     Raises:
         ValueError: a dataset of the metrics has no manifests.
     """
-    counts: dict[str, dict[str, int]] = {}
+    found: dict[str, dict[str, Table]] = {}
     for path in paths_tables:
-        table = read_table(path, MANIFEST, ["sample_id"])
-        counts.setdefault(table.metadata["dataset"], {})[table.metadata["split"]] = len(table)
+        table = read_table(path, MANIFEST)
+        found.setdefault(table.metadata["dataset"], {})[table.metadata["split"]] = table
     samples: dict[str, dict[str, dict[str, int]]] = {}
     for task, dataset in zip(metrics["task"], metrics["dataset"], strict=True):
-        if dataset is not None and dataset not in counts:
+        if dataset is not None and dataset not in found:
             raise UserError(f"--tables: lacks the manifests of the dataset '{dataset}'")
-        if dataset is not None:
-            samples.setdefault(task, {})[dataset] = counts[dataset]
+        if dataset is not None and dataset not in samples.get(task, {}):
+            samples.setdefault(task, {})[dataset] = {
+                split: sum(label is not None for label in table[f"label_{task}"])
+                for split, table in found[dataset].items()
+            }
     return samples
 
 

@@ -41,20 +41,20 @@ class CardData:
 
     Attributes:
         dataset: its name.
-        task: that it is labelled for.
         split: train, validation or test.
         source: how it was read, and where its publisher gives it out, if it has one.
-        class_counts: images by class, in index order.
+        n_images: usable images.
+        class_counts: by task that the dataset is labelled for, images by class, in index order.
         digest: of the prepared images.
         n_skipped: files that were no usable images.
         cropped: whether its images are boxes cut out of larger ones.
     """
 
     dataset: str
-    task: str
     split: str
     source: str
-    class_counts: Mapping[str, int]
+    n_images: int
+    class_counts: Mapping[str, Mapping[str, int]]
     digest: str
     n_skipped: int
     cropped: bool
@@ -109,7 +109,10 @@ def format_model_card(
         network_digest=network_digest,
         export=export,
         data=data,
-        dataset_of={split.task: split.dataset for split in data},
+        datasets_of={
+            task: list(dict.fromkeys(split.dataset for split in data if task in split.class_counts))
+            for task in specification.tasks
+        },
         source_of={split.dataset: split.source for split in data},
         cropped=list(dict.fromkeys(split.dataset for split in data if split.cropped)),
         data_table=_format_data(data),
@@ -129,7 +132,7 @@ def _format_data(data: Sequence[CardData]) -> str:
         [
             split.dataset,
             split.split,
-            str(sum(split.class_counts.values())),
+            str(split.n_images),
             str(split.n_skipped),
             split.digest.removeprefix("sha256:"),
         ]
@@ -139,14 +142,24 @@ def _format_data(data: Sequence[CardData]) -> str:
 
 
 def _format_results(runs: Sequence[Run], selected_epochs: Mapping[int, int]) -> str:
-    scores = np.concatenate([run.scores[run.epochs == selected_epochs[run.seed]] for run in runs])
+    # Of every task, and where several datasets know it, of each of these.
+    parts = [*((task, None) for task in runs[0].tasks), *runs[0].by_dataset]
+    names = [task if dataset is None else f"{task} of {dataset}" for task, dataset in parts]
+    scores = np.concatenate(
+        [
+            np.concatenate([run.scores, *(part[:, None] for part in run.by_dataset.values())], axis=1)[
+                run.epochs == selected_epochs[run.seed]
+            ]
+            for run in runs
+        ]
+    )
     rows = [
-        [str(run.seed), str(selected_epochs[run.seed]), task, *(f"{100 * score:.1f}" for score in of_task.reshape(-1))]
+        [str(run.seed), str(selected_epochs[run.seed]), name, *(f"{100 * score:.1f}" for score in of_part.reshape(-1))]
         for run, of_run in zip(runs, scores, strict=True)
-        for task, of_task in zip(run.tasks, of_run, strict=True)
+        for name, of_part in zip(names, of_run, strict=True)
     ]
     if len(runs) > 1:
-        summary = zip(runs[0].tasks, *summarize_seeds(scores), *student_interval(scores), strict=True)
+        summary = zip(names, *summarize_seeds(scores), *student_interval(scores), strict=True)
         for task, *cells in summary:
             cells = list(zip(*(values.reshape(-1) for values in cells), strict=True))
             rows.append(["mean", "", task, *(format_percent(mean, deviation) for mean, deviation, _, _ in cells)])
@@ -158,8 +171,8 @@ def _format_results(runs: Sequence[Run], selected_epochs: Mapping[int, int]) -> 
                     *(f"[{100 * low:.2f}, {100 * high:.2f}]" for *_, low, high in cells),
                 ]
             )
-    names = [f"{split} {name.replace('macro_f1', 'macro-F1')}" for split in SPLITS for name in SCORES]
-    return format_table(["seed", "epoch", "task", *names], rows)
+    header = [f"{split} {name.replace('macro_f1', 'macro-F1')}" for split in SPLITS for name in SCORES]
+    return format_table(["seed", "epoch", "task", *header], rows)
 
 
 def _describe_choice(run: Run, epoch: int, select: str) -> str:

@@ -54,6 +54,8 @@ def summarize_experiment(table: Table, epoch: str, paper_names: Mapping[str, str
     """Test accuracy over seeds of every task and method of one experiment, methods in the order of `paper_names`."""
     rows = []
     chosen = (table["split"] == "test") & (table["epoch"] == epoch)
+    if "dataset" in table.columns:
+        chosen &= table["dataset"] == None  # noqa: E711  element by element
     for task in dict.fromkeys(table["task"]):
         for method, paper_name in paper_names.items():
             accuracy = table["accuracy"][chosen & (table["task"] == task) & (table["method"] == method)]

@@ -87,15 +87,17 @@ def read_split(path: str, datasets: dict) -> CardData:
     """What a card says of a split, from its manifest."""
     table = read_table(path, MANIFEST)
     metadata = table.metadata
-    [task] = metadata["tasks"]
-    counts = Counter(table[f"label_{task}"])
     settings = datasets[metadata["dataset"]]
     return CardData(
         dataset=metadata["dataset"],
-        task=task,
         split=metadata["split"],
         source=describe_source(settings["source"]),
-        class_counts={name: counts[name] for name in metadata["classes"][task]},
+        n_images=len(table),
+        class_counts={
+            task: {name: counts[name] for name in metadata["classes"][task]}
+            for task in metadata["tasks"]
+            for counts in [Counter(table[f"label_{task}"])]
+        },
         digest=metadata["images_digest"],
         n_skipped=len(metadata["skipped"]),
         cropped=is_cropped(settings),

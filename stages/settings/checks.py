@@ -8,6 +8,7 @@ import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from stages.core.suggestions import suggest
+from stages.core.task_labels import list_audits, list_labels
 from stages.core.weight_names import is_file
 from stages.settings.errors import SettingsError, describe_errors
 from stages.settings.experiment import Experiment
@@ -116,8 +117,7 @@ def check_experiment(settings: Mapping[str, Any], methods: Mapping[str, Any], so
         source: file to name in messages.
 
     Raises:
-        SettingsError: a key is unknown or has a wrong value, a method is unknown, or the datasets are
-            not labelled for different tasks.
+        SettingsError: a key is unknown or has a wrong value, a method is unknown, or keys contradict each other.
     """
     settings = check_keys(settings, EXPERIMENT, source)
     comparison = settings["comparison"]
@@ -135,16 +135,7 @@ def check_experiment(settings: Mapping[str, Any], methods: Mapping[str, Any], so
             f"{source}: comparison.methods: lacks the reference '{comparison['reference']}'; "
             "add it or choose another comparison.reference"
         )
-    tasks = [dataset["task"] for dataset in settings["datasets"].values()]
-    if len(set(tasks)) < len(tasks):
-        twice = next(task for task in tasks if tasks.count(task) > 1)
-        raise SettingsError(
-            f"{source}: datasets: two are labelled for the task '{twice}', but each must bring a task of its own; "
-            "merge them into one dataset or name the tasks apart"
-        )
-    for task in tasks:
-        if task in RESERVED_TASKS:
-            raise SettingsError(f"{source}: datasets: a task cannot be called '{task}'; choose another name")
+    check_datasets(settings, source)
     part_seeds = {dataset.get("seed", 0) for dataset in settings["datasets"].values() if "part" in dataset}
     if len(part_seeds) > 1:
         raise SettingsError(
@@ -157,7 +148,58 @@ def check_experiment(settings: Mapping[str, Any], methods: Mapping[str, Any], so
             raise SettingsError(
                 f"{source}: images.{key}: has {len(settings['images'][key])} values, but images.channels is {channels}"
             )
+    for dataset in settings["datasets"].values():
+        if shared := list_shared(settings, dataset):
+            dataset["tasks"] = shared
     return settings
+
+
+def check_datasets(settings: Mapping[str, Any], source: str) -> None:
+    """What keys of datasets and tasks must agree on.
+
+    Raises:
+        SettingsError: they do not.
+    """
+    lists: dict[str, dict[str, Any]] = {}
+    for name, dataset in settings["datasets"].items():
+        if reason := _find_contradiction(dataset):
+            raise SettingsError(f"{source}: datasets.{name}{reason}")
+        for task in list_labels(dataset):
+            lists.setdefault(task, {})
+            if task in RESERVED_TASKS:
+                raise SettingsError(f"{source}: datasets.{name}: a task cannot be called '{task}'; choose another name")
+            if "classes" in dataset:
+                lists[task][name] = dataset["classes"]
+    if not lists:
+        raise SettingsError(f"{source}: datasets: none has labels; name at least one `task`")
+    audited = [task for dataset in settings["datasets"].values() for task in list_audits(dataset)]
+    for task, shared in settings["tasks"].items():
+        if task not in (*lists, *audited):
+            raise SettingsError(f"{source}: tasks.{task}: no dataset has labels for it{suggest(task, lists)}")
+        if "classes" in shared and lists.get(task):
+            raise SettingsError(
+                f"{source}: tasks.{task}.classes: datasets.{next(iter(lists[task]))} has `classes`, too; keep one"
+            )
+    for task, found in lists.items():
+        (first, classes), *others = [*found.items(), *[(None, None)] * (not found)]
+        for other, different in others:
+            if list(different) != list(classes):
+                raise SettingsError(
+                    f"{source}: datasets: {first} and {other} list different `classes` for '{task}'; write one list in "
+                    f"tasks.{task}.classes, and none there"
+                )
+
+
+def list_shared(settings: Mapping[str, Any], dataset: Mapping[str, Any]) -> dict[str, Any]:
+    """What a dataset must know of its tasks: what `tasks` says of them, and whether other datasets have them, too."""
+    shared = {}
+    for task in [*list_labels(dataset), *list_audits(dataset)]:
+        of_task = {key: value for key, value in settings["tasks"].get(task, {}).items() if key != "weight"}
+        if sum(task in list_labels(other) for other in settings["datasets"].values()) > 1:
+            of_task["shared"] = True
+        if of_task:
+            shared[task] = of_task
+    return shared
 
 
 def check_methods(methods: Mapping[str, Any], source: str) -> dict[str, Any]:
@@ -178,6 +220,35 @@ def check_methods(methods: Mapping[str, Any], source: str) -> dict[str, Any]:
         if reason := _find_useless(row):
             raise SettingsError(f"{source}: {name}.{reason}")
     return methods
+
+
+def _find_contradiction(dataset: Mapping[str, Any]) -> str | None:
+    """What is wrong with the labels of a dataset's settings: the key below it, and why."""
+    columns = dataset.get("columns", {})
+    if ("task" in dataset) == ("labels" in dataset):
+        if "task" in dataset:
+            return ": has both `task` and `labels`; `task` is short for one label: remove it"
+        return ".task: is missing; name what its labels say, or write `labels` by task, {} if it has none"
+    tasks = list_labels(dataset)
+    if "task" in dataset and dataset["source"] in ("table", "fairface") and "label" not in columns:
+        return ".columns.label: is missing"
+    if "labels" in dataset and "label" in columns:
+        return ".columns.label: has no use beside `labels`, which name their own columns; remove it"
+    if dataset["source"] == "image_folder" and ("split" in dataset) != bool(tasks):
+        return ".split: is missing" if tasks else ".split: has no use without labels: all images are training images"
+    for key in ("classes", "drop"):
+        if key in dataset and len(tasks) != 1:
+            return f".{key}: is for a dataset with one task; write it in tasks.TASK.{key}"
+    for task in dataset.get("known", {}):
+        if task not in tasks:
+            return f".known.{task}: is no task that it has labels for{suggest(task, tasks)}"
+    for task, column in list_audits(dataset).items():
+        if tasks.get(task) == column and task in tasks:
+            return (
+                f".audit.{task}: '{column}' is also what the task is trained on; hold back a part of it by "
+                f"known: {{{task}: 0.5}}, or name another column"
+            )
+    return None
 
 
 def _find_useless(row: Mapping[str, Any]) -> str | None:

@@ -4,9 +4,27 @@ from typing import Annotated
 
 from pydantic import Field
 
-from stages.settings.section import OPTIONAL, UNIQUE, Name, Section, Seed, Share, number
+from stages.settings.section import OPTIONAL, UNIQUE, Name, Section, Seed, Share, either, number
 
 SOURCE = Field(description="What reads the dataset.")
+
+
+ClassNames = either(
+    list=Annotated[list[str], Field(min_length=2), UNIQUE],
+    section=Annotated[dict[str, list[str]], Field(min_length=2)],
+)
+
+
+class Task(Section):
+    """What all datasets that are labelled for a task share."""
+
+    classes: Annotated[ClassNames, OPTIONAL] = Field(
+        None,
+        description="Class names in index order, or by class the names that sources have for it; a dataset need not "
+        "have them all. All names of all datasets, sorted, where it is left out.",
+    )
+    drop: Annotated[list[str], OPTIONAL] = Field(None, description="Classes whose images are left out.")
+    weight: number(gt=0) = Field(1, description="Of the task in the sum that is the loss.")
 
 
 class RatioSplit(Section):
@@ -19,11 +37,20 @@ class RatioSplit(Section):
 class Dataset(Section):
     """What all sources take."""
 
-    task: Name = Field(description="What the labels say: your name for it, another one for each dataset.")
-    source: str = SOURCE
-    classes: Annotated[list[str], Field(min_length=2), UNIQUE, OPTIONAL] = Field(
-        None, description="Class names in index order; sorted names where it is left out."
+    task: Annotated[Name, OPTIONAL] = Field(
+        None, description="What the labels say: your name for it. Short for `labels` with one task, all known."
     )
+    source: str = SOURCE
+    known: Annotated[dict[Name, number(gt=0, lt=1)], OPTIONAL] = Field(
+        None,
+        description="Share of the training labels to train on by task, drawn class by class; the others are held back.",
+    )
+    classes: Annotated[ClassNames, OPTIONAL] = Field(
+        None,
+        description="Of the one task: class names in index order, or by class the names that the source has for it; "
+        "the source's names, sorted, where it is left out. Of several tasks: see `tasks`.",
+    )
+    drop: Annotated[list[str], OPTIONAL] = Field(None, description="Classes of the one task whose images are left out.")
 
 
 class ThinnedDataset(Dataset):

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from stages.data.sources.registry import list_readers
 from stages.settings.checks import EXPERIMENT, METHODS
+from stages.settings.datasets import Task
 from stages.settings.experiment import Experiment
 from stages.settings.methods import Method
 from stages.settings.section import Section
@@ -68,6 +69,7 @@ def render_tables() -> str:
                 [(*row, names) for row, names in list_dataset_rows().items()],
             ),
             *(_render(f"`{key}`", model.__doc__, Row._fields, list_rows(model)) for key, model in sections.items()),
+            _render("A task", "An entry of `tasks`.", Row._fields, list_rows(Task)),
             _render("A method", "A row of workflow/methods.yaml.", Row._fields, list_rows(Method)),
         ]
     )
@@ -145,8 +147,9 @@ def _describe_values(schema: Mapping[str, Any]) -> str:
         case "string":
             return f"`{schema['pattern'].strip('^$')}`" if "pattern" in schema else "text"
         case "array":
-            least, most = schema["minItems"], schema.get("maxItems")
-            return f"list of {least}{'' if least == most else ' or more'}: {_describe_values(schema['items'])}"
+            least, most = schema.get("minItems", 0), schema.get("maxItems")
+            many = f" of {least}{'' if least == most else ' or more'}" if least else ""
+            return f"list{many}: {_describe_values(schema['items'])}"
         case _:
             return "section"
 

@@ -80,7 +80,7 @@ def _describe(error: ErrorDetails, settings: Any, known: Known) -> str:
             return f"{where}: {value} is too large; the most is {context['le']:g}"
         case "too_short" if isinstance(value, Mapping):
             least = context["min_length"]
-            return f"{where}: {len(value)} given, but at least {least} are needed; one task alone has nothing to share"
+            return f"{where}: {len(value)} given, but at least {least} {'is' if least == 1 else 'are'} needed"
         case "too_short" | "string_too_short":
             return f"{where}: is too short; at least {context['min_length']} needed"
         case "too_long":

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from stages.data.sources.registry import list_readers
+from stages.settings.datasets import Task
 from stages.settings.section import (
     EXPERIMENT_NAME,
     INTEGER,
@@ -92,6 +93,14 @@ class Training(Section):
     learning_rate: number(gt=0) = Field(0.0001, description="Of Adam.")
     loader_workers: int = Field(0, ge=0, description="Processes that load batches; 0 loads in the training process.")
     augmentation: Augmentation = defaults(Augmentation)
+
+
+class Schedule(Section):
+    """In which order epochs train on the datasets."""
+
+    turns: Literal["in_turn", "by_size"] = Field(
+        "in_turn", description="One after the other, as in the paper, or each as often as its training images ask for."
+    )
 
 
 class Features(Section):
@@ -191,9 +200,11 @@ class Experiment(Section):
     data_root: str = Field(".", description="Folder that the paths of datasets are relative to.")
     seeds: Seeds = Field([0], description="Every method is trained once per seed.")
     methods: Methods = Field(["mtl_sa"], description="Rows of workflow/methods.yaml.")
-    datasets: Annotated[dict[Name, AnyDataset], Field(min_length=2)] = Field(
-        description="Two or more datasets, each labelled for one task; epochs take turns in this order."
+    datasets: Annotated[dict[Name, AnyDataset], Field(min_length=1)] = Field(
+        description="One or more datasets; epochs take turns in this order."
     )
+    tasks: dict[Name, Task] = Field({}, description="What datasets that are labelled for the same task share, by task.")
+    schedule: Schedule = defaults(Schedule)
     images: Images = defaults(Images)
     network: Network = defaults(Network)
     training: Training = defaults(Training)

@@ -376,6 +376,8 @@ COMPARISON = Contract(
     (
         Column("method", "string", "row of workflow/methods.yaml"),
         Column("task", "string", "task that was evaluated"),
+        # Tables of earlier versions, which `tabulate_experiments` reads as well, lack it.
+        Column("dataset", "string", "whose samples; null for all that know the task", nullable=True, optional=True),
         Column("seed", "int64", "seed of the run", minimum=0),
         Column("split", "string", "split that was evaluated"),
         Column("epoch", "string", "last, validation (chosen by it) or mean_of_last"),

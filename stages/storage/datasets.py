@@ -1,6 +1,6 @@
 """A prepared split: its manifest in memory, its images as a memory map."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,6 @@ from threading import Thread
 import numpy as np
 
 from stages.core.errors import UserError
-from stages.core.suggestions import list_names
 from stages.storage.contracts import AUDIT_LABELS, MANIFEST
 from stages.storage.files import digest_file
 from stages.storage.tables import read_table
@@ -109,8 +108,8 @@ def open_split(path_table: str, path_images: str) -> PreparedSplit:
             f"{path_images}: holds {images.dtype} {images.shape}, but {path_table} describes uint8 {expected}; "
             "delete both and run snakemake again"
         )
-    classes = table.metadata["classes"]
-    labels = {task: table[f"label_{task}"] for task in table.metadata["tasks"]}
+    classes = {task: table.metadata["classes"][task] for task in table.metadata["tasks"]}
+    labels = {task: table[f"label_{task}"] for task in classes}
     for task, names in labels.items():
         if unknown := set(names) - {None, *classes[task]}:
             raise UserError(f"{path_table}: label '{unknown.pop()}' is not among its classes {classes[task]}")
@@ -128,32 +127,6 @@ def open_split(path_table: str, path_images: str) -> PreparedSplit:
         images_digest=table.metadata["images_digest"],
         hashing=hashing,
     )
-
-
-def join_classes(splits: Iterable[PreparedSplit]) -> dict[str, list[str]]:
-    """Class names in index order by task, of all datasets that have labels for it.
-
-    Where their lists differ it is the longest that has them all; without one, all names sorted.
-
-    Raises:
-        ValueError: two lists have the same names in another order.
-    """
-    lists: dict[str, dict[tuple[str, ...], str]] = {}
-    for split in splits:
-        for task, names in split.classes.items():
-            lists.setdefault(task, {}).setdefault(tuple(names), split.path_table)
-    joined = {}
-    for task, found in lists.items():
-        longest = max(found, key=len)
-        names = set().union(*found)
-        for other in found:
-            if set(other) == set(longest) and other != longest:
-                raise UserError(
-                    f"{found[other]}: has the classes of '{task}' in another order ({list_names(other)}) than "
-                    f"{found[longest]}; give one order in tasks.{task}.classes"
-                )
-        joined[task] = list(longest) if names == set(longest) else sorted(names)
-    return joined
 
 
 def read_audit_labels(path_table: str, task: str) -> tuple[str, np.ndarray, np.ndarray]:

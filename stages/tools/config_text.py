@@ -18,6 +18,8 @@ COMMENT_COLUMN = 31
 FACT_WIDTH = 110
 DATASET_COMMENTS = {
     "task": "your name for what the labels say",
+    "labels": "column by task, your name for what its labels say; an empty cell is an unknown label",
+    "classes": "by class its names in the data",
     "validation": "share of the training images kept to choose an epoch",
 }
 

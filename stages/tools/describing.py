@@ -14,6 +14,8 @@ from stages.storage.files import digest_file
 from stages.tools.guessing import pick_evenly
 
 N_MEASURED = 200
+FEW_LABELS = 100
+"""Fewer known labels than this are hardly enough for a task, and for the domain that its samples make up."""
 FEW_IMAGES = 10
 """Fewer training images than this are hardly enough for a class."""
 STRONG_IMBALANCE = 50
@@ -63,13 +65,19 @@ def measure_images(manifest: Manifest) -> Measured:
 
 
 def describe_dataset(manifest: Manifest, measured: Measured) -> list[str]:
-    """Images of every split, training images of every class, sizes, and how many are grey."""
+    """Images of every split, training images of every class and without a label, sizes, and how many are grey."""
     splits = Counter(sample.split for sample in manifest.samples)
-    by_class = _count_classes(manifest)
-    listed = _list_counts(by_class.items())
-    if len(by_class) > MAX_CLASSES_LISTED:
-        ordered = by_class.most_common()
-        listed = f"most of {_list_counts(ordered[:3])}, fewest of {_list_counts(ordered[-3:])}"
+    facts = [", ".join(f"{splits[split]} {split}" for split in SPLITS) + " images"]
+    for task in manifest.classes:
+        by_class = _count_classes(manifest, task)
+        listed = _list_counts(by_class.items())
+        if len(by_class) > MAX_CLASSES_LISTED:
+            ordered = by_class.most_common()
+            listed = f"most of {_list_counts(ordered[:3])}, fewest of {_list_counts(ordered[-3:])}"
+        whose = f"{task}: " if len(manifest.classes) > 1 else ""
+        facts.append(f"{whose}{len(by_class)} classes, training images of each: {listed}")
+        if n_unknown := splits["train"] - by_class.total():
+            facts.append(f"{task}: {n_unknown} of {splits['train']} training images have no label")
     sizes = sorted(measured.sizes, key=lambda size: (size[0] * size[1], size))
     size = "{} x {}".format(*sizes[0])
     if sizes[0] != sizes[-1]:
@@ -77,29 +85,28 @@ def describe_dataset(manifest: Manifest, measured: Measured) -> list[str]:
     kind = {0: "all stored in colour", len(sizes): "all grey"}.get(
         measured.n_grey, f"{measured.n_grey / len(sizes):.0%} grey"
     )
-    return [
-        ", ".join(f"{splits[split]} {split}" for split in SPLITS) + " images",
-        f"{len(by_class)} classes, training images of each: {listed}",
-        f"{size} pixels, {kind} ({len(sizes)} images looked at)",
-    ]
+    return [*facts, f"{size} pixels, {kind} ({len(sizes)} images looked at)"]
 
 
 def list_warnings(manifest: Manifest, measured: Measured) -> list[str]:
-    """Too few images of a class, classes of very different size, and files that are no images."""
+    """Too few images of a task or class, classes of very different size, and files that are no images."""
     found = []
-    by_class = _count_classes(manifest)
-    if few := [(label, count) for label, count in by_class.items() if count < FEW_IMAGES]:
-        listed = _list_counts(few[:5]) + (f" and {len(few) - 5} more" if len(few) > 5 else "")
-        found.append(
-            f"classes with fewer than {FEW_IMAGES} training images: {len(few)} of {len(by_class)} ({listed}); "
-            "add some, or merge or remove these classes"
-        )
-    (largest, most), *_, (smallest, least) = by_class.most_common()
-    if most > STRONG_IMBALANCE * least:
-        found.append(
-            f"the class '{largest}' has {most} training images, more than {STRONG_IMBALANCE} times as many as "
-            f"'{smallest}' with {least}; look at macro-F1 rather than accuracy"
-        )
+    for task in manifest.classes:
+        by_class = _count_classes(manifest, task)
+        if (n_known := by_class.total()) < FEW_LABELS and any(not one.labels[task] for one in manifest.samples):
+            found.append(f"only {n_known} training images have a label for {task}; fewer than {FEW_LABELS} say little")
+        if few := [(label, count) for label, count in by_class.items() if count < FEW_IMAGES]:
+            listed = _list_counts(few[:5]) + (f" and {len(few) - 5} more" if len(few) > 5 else "")
+            found.append(
+                f"classes with fewer than {FEW_IMAGES} training images: {len(few)} of {len(by_class)} ({listed}); "
+                "add some, or merge or remove these classes"
+            )
+        (largest, most), *_, (smallest, least) = by_class.most_common()
+        if most > STRONG_IMBALANCE * least:
+            found.append(
+                f"the class '{largest}' has {most} training images, more than {STRONG_IMBALANCE} times as many as "
+                f"'{smallest}' with {least}; look at macro-F1 rather than accuracy"
+            )
     if measured.unreadable:
         n_tried = len(measured.unreadable) + len(measured.sizes)
         path, reason = measured.unreadable[0]
@@ -123,7 +130,7 @@ def find_duplicates(manifests: Mapping[str, Manifest], track: Callable[[list], I
     alike: dict[str, dict[tuple[str, str, str], Sample]] = defaultdict(dict)
     for name, sample in track(_list_candidates(manifests)):
         if digest := _digest(manifests[name], sample):
-            alike[digest].setdefault((name, sample.split, sample.label), sample)
+            alike[digest].setdefault((name, sample.split, _name_labels(sample)), sample)
     pairs = defaultdict(dict)
     for digest, group in alike.items():
         for (first, a), (second, b) in itertools.combinations(group.items(), 2):
@@ -132,7 +139,7 @@ def find_duplicates(manifests: Mapping[str, Manifest], track: Callable[[list], I
     found = []
     for (what, advice), by_content in pairs.items():
         (a, b), *_ = by_content.values()
-        example = f"'{a.path}' ({a.label}) and '{b.path}' ({b.label})"
+        example = f"'{a.path}' ({_name_labels(a)}) and '{b.path}' ({_name_labels(b)})"
         found.append(f"{what}: {len(by_content)}, such as {example}; {advice}")
     return sorted(found)
 
@@ -178,10 +185,15 @@ def _digest(manifest: Manifest, sample: Sample) -> str | None:
         return None
 
 
-def _count_classes(manifest: Manifest) -> Counter:
-    """Training images by class, in the order of the classes."""
-    counts = Counter(sample.label for sample in manifest.samples if sample.split == "train")
-    return Counter({label: counts[label] for label in manifest.classes})
+def _count_classes(manifest: Manifest, task: str) -> Counter:
+    """Training images by class of a task, in the order of the classes."""
+    counts = Counter(sample.labels[task] for sample in manifest.samples if sample.split == "train")
+    return Counter({label: counts[label] for label in manifest.classes[task]})
+
+
+def _name_labels(sample: Sample) -> str:
+    """The classes of a sample, in one text."""
+    return ", ".join(label or "unknown" for label in sample.labels.values()) or "no labels"
 
 
 def _list_counts(counts: Iterable[tuple[str, int]]) -> str:

@@ -1,6 +1,7 @@
 """How much disk an experiment will take, roughly."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 BYTES_PER_WEIGHT = 4
@@ -10,8 +11,27 @@ BYTES_PER_WEIGHT_ROW = 80
 """Of one sample in density.parquet and weights.parquet, after compression."""
 
 
+@dataclass(frozen=True)
+class DatasetSize:
+    """What the disk must know of a dataset.
+
+    Attributes:
+        n_samples: in all splits.
+        n_train: training samples.
+        n_epochs: that train on it, where epochs take turns.
+        n_lacking: training samples without a label, by task that some of them lack.
+        tasks: that it has labels for.
+    """
+
+    n_samples: int
+    n_train: int
+    n_epochs: int
+    n_lacking: Mapping[str, int]
+    tasks: Collection[str]
+
+
 def estimate_disk(
-    n_samples: Mapping[str, Mapping[str, int]],
+    datasets: Sequence[DatasetSize],
     n_classes: Mapping[str, int],
     *,
     image_shape: tuple[int, int, int],
@@ -29,8 +49,8 @@ def estimate_disk(
     """Bytes by kind of artifact.
 
     Args:
-        n_samples: by dataset and split, in the order of the config.
-        n_classes: C of each dataset's task, by dataset.
+        datasets: in the order of the config.
+        n_classes: C by task.
         image_shape: height and width in pixels, and channels.
         head_features: d.
         n_parameters: of the network.
@@ -44,28 +64,35 @@ def estimate_disk(
         n_states: epochs of a run whose states of Adam stay; the others go on the way.
     """
     height, width, channels = image_shape
-    images = sum(n for splits in n_samples.values() for n in splits.values()) * height * width * channels
+    images = sum(one.n_samples for one in datasets) * height * width * channels
     features = labels = 0
     # Joint training, and separate networks where a method starts from those.
     initial = {n_separate_parameters if method["schedule"] == "single" else n_parameters for method in methods}
     checkpoints = sum(initial) * (BYTES_PER_WEIGHT + BYTES_PER_STATE)
+    feature_row = {task: 4 * head_features + 4 * n + 8 for task, n in n_classes.items()}
     for method in methods:
         names = method["selection"] if isinstance(method.get("selection"), list | tuple) else ()
-        per_epoch, all_features = [], 0
-        for position, (trained, splits) in enumerate(n_samples.items()):
-            others = [dataset for dataset in n_samples if dataset != trained]
-            n_rows = splits["train"] if "selection" in method or "label_transfer" in method else 0
-            feature_bytes = n_rows * sum(4 * head_features + 4 * n_classes[other] + 8 for other in others)
+        makes_labels = "selection" in method or "label_transfer" in method
+        per_epoch, all_features = [0], 0
+        for trained in datasets if makes_labels else ():
+            feature_bytes = trained.n_train * sum(feature_row[task] for task in trained.n_lacking)
+            label_bytes = sum(
+                8 * n_classes[task] * trained.n_train + BYTES_PER_WEIGHT_ROW * n
+                for task, n in trained.n_lacking.items()
+            )
             if "distribution" in names:
                 feature_bytes += sum(
-                    n_samples[other]["train"] * 4 * (head_features + n_classes[other]) for other in others
+                    other.n_train * feature_row[task]
+                    for other in datasets
+                    for task in trained.n_lacking
+                    if task in other.tasks and other is not trained
                 )
-                feature_bytes += n_rows * len(others) * 8 * n_components
+                feature_bytes += sum(trained.n_lacking.values()) * 8 * n_components
             per_epoch.append(feature_bytes)
             # Mixed epochs label all datasets.
-            n_turns = n_epochs if method["schedule"] == "mixed" else len(range(position, n_epochs, len(n_samples)))
+            n_turns = n_epochs if method["schedule"] == "mixed" else trained.n_epochs
             all_features += n_turns * feature_bytes
-            labels += n_turns * n_rows * sum(8 * n_classes[other] + BYTES_PER_WEIGHT_ROW for other in others)
+            labels += n_turns * label_bytes
         features += all_features if keep_features else 2 * max(per_epoch)
         kept = n_separate_parameters if method["schedule"] == "single" else n_parameters
         # The final network is one more.

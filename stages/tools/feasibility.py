@@ -5,12 +5,17 @@ from pathlib import Path
 
 from stages.core.backbones import build_backbone, check_backbone, count_network_parameters, describe_backbone
 from stages.core.errors import UserError
-from stages.core.suggestions import suggest
+from stages.core.specification import join_classes
+from stages.core.suggestions import list_names, suggest
+from stages.core.task_labels import list_labels
 from stages.core.weight_names import find_normalisation, is_file
-from stages.data.sources.base import SPLITS, Tolerance
-from stages.data.sources.registry import read_source
+from stages.data.sources.labels import check_case
+from stages.data.sources.registry import read_dataset
+from stages.data.sources.sample import SPLITS
 from stages.storage.pretrained import fetch_pretrained, load_pretrained
-from stages.tools.disk import estimate_disk, format_bytes
+from stages.tools.disk import DatasetSize, estimate_disk, format_bytes
+
+HELD_OUT = SPLITS[1:]
 
 
 def check_run(settings: dict, methods: list, n_seeds: int, results: Path) -> None:
@@ -25,8 +30,12 @@ def check_run(settings: dict, methods: list, n_seeds: int, results: Path) -> Non
     Raises:
         ValueError: the first thing that will not do.
     """
-    samples, classes = read_datasets(settings)
-    check_samples(settings, methods, samples, classes)
+    manifests = {name: read_dataset(settings, name) for name in settings["datasets"]}
+    samples = {name: manifest.samples for name, manifest in manifests.items()}
+    classes = join_classes((name, manifest.classes) for name, manifest in manifests.items())
+    check_labels(settings, samples, classes)
+    check_audits(samples, classes)
+    note_sizes(settings, methods, samples, classes)
     note_warmups(methods, settings["training"]["epochs"])
     images, network = settings["images"], settings["network"]
     image_shape = (images["height"], images["width"], images["channels"])
@@ -39,17 +48,14 @@ def check_run(settings: dict, methods: list, n_seeds: int, results: Path) -> Non
     elif pretrained and not started:
         # Here, because the machines that train may have no network; torch keeps the file.
         fetch_pretrained(backbone, pretrained)
-    n_classes = {name: len(names) for name, names in classes.items()}
+    n_classes = {task: len(names) for task, names in classes.items()}
     sizes = describe_backbone(backbone, image_shape)
     n_parameters, n_separate_parameters = (
         count_network_parameters(sizes, network["head_features"], n_classes, separate=separate)
         for separate in (False, True)
     )
     parts = estimate_disk(
-        {
-            name: {split: sum(one.split == split for one in found) for split in SPLITS}
-            for name, found in samples.items()
-        },
+        measure_datasets(settings, samples, classes),
         n_classes,
         image_shape=image_shape,
         head_features=network["head_features"],
@@ -76,51 +82,108 @@ def count_kept(storage: dict, n_epochs: int) -> dict[str, int]:
     return {"n_networks": n_networks, "n_states": n_epochs if states == "all" else min(states, n_epochs)}
 
 
-def read_datasets(settings: dict) -> tuple[dict, dict]:
-    """Samples and class names of every dataset.
+def measure_datasets(settings: dict, samples: dict, classes: dict) -> list[DatasetSize]:
+    """The sizes of the datasets, for the disk.
+
+    Args:
+        settings: of the experiment.
+        samples: by dataset.
+        classes: by task.
+    """
+    n_epochs, sizes = settings["training"]["epochs"], []
+    n_all = sum(one.split == "train" for found in samples.values() for one in found)
+    for position, (name, found) in enumerate(samples.items()):
+        train = [one for one in found if one.split == "train"]
+        n_turns = len(range(position, n_epochs, len(samples)))
+        if settings["schedule"]["turns"] == "by_size":
+            n_turns = round(n_epochs * len(train) / n_all)
+        lacking = {task: sum(not one.labels.get(task) for one in train) for task in classes}
+        lacking = {task: n for task, n in lacking.items() if n}
+        sizes.append(DatasetSize(len(found), len(train), n_turns, lacking, list_labels(settings["datasets"][name])))
+    return sizes
+
+
+def check_labels(settings: dict, samples: dict, classes: dict) -> None:
+    """Whether every task can be learned, chosen by and scored; what is odd, but may be meant, is said.
+
+    Args:
+        settings: of the experiment.
+        samples: by dataset.
+        classes: of all datasets, by task.
 
     Raises:
-        ValueError: one cannot be read; the message names the dataset.
+        ValueError: a task has no labels in a split, a dataset has no training label for one of its tasks, or classes
+            have no training label or differ in case only.
     """
-    images = settings["images"]
-    tolerance = Tolerance(images["outside_data_root"] == "allow", images["on_error"] == "skip")
-    samples, classes = {}, {}
-    for name, dataset in settings["datasets"].items():
-        try:
-            manifest = read_source(dataset, Path(settings["data_root"]), tolerance)
-        except UserError as error:
-            raise UserError(f"dataset {name}: {error}") from None
-        samples[name], classes[name] = manifest.samples, manifest.classes
-    return samples, classes
+    for task, names in classes.items():
+        explicit = "classes" in settings["tasks"].get(task, {})
+        owners = [name for name, dataset in settings["datasets"].items() if task in list_labels(dataset)]
+        found = {
+            name: {
+                split: {one.labels[task] for one in samples[name] if one.split == split} - {None} for split in SPLITS
+            }
+            for name in owners
+        }
+        if not explicit:
+            check_case(names, f"task {task}, in {' and '.join(owners)}")
+        for name in owners:
+            if not found[name]["train"]:
+                raise UserError(
+                    f"dataset {name}: no training sample has a label for '{task}'; leave it out of `labels`"
+                )
+        learned, *scored = (set().union(*(found[name][split] for name in owners)) for split in SPLITS)
+        for split, labels in zip(HELD_OUT, scored, strict=True):
+            if not labels:
+                raise UserError(f"task {task}: no sample of a {split} split has a label; it could not be scored")
+            if unknown := sorted(labels - learned):
+                raise UserError(
+                    f"task {task}: no training sample has the label {list_names(unknown)}, but some of {split} do; add "
+                    f"some to train, or drop it: tasks.{task}.drop"
+                )
+        if len(names) < 2 or len(learned) < 2:
+            raise UserError(f"task {task}: its labels are all '{learned.pop()}'; a task needs two or more classes")
+        if never := [one for one in names if one not in learned]:
+            print(f"task {task}: no sample has the label {list_names(never)}; nothing but pseudo labels could say it")
+        for name in owners if len(owners) > 1 else ():
+            if missing := sorted(learned - found[name]["train"]):
+                print(f"dataset {name}: has no training sample of {list_names(missing)} for '{task}'; others have")
+    lacking = [name for name, found in samples.items() for task in classes for one in found if not one.labels.get(task)]
+    if not lacking:
+        print("every sample has a label for every task: nothing is weighed, and all methods train on given labels")
 
 
-def check_samples(settings: dict, methods: list, samples: dict, classes: dict) -> None:
-    """What settings and samples must agree on.
+def check_audits(samples: dict, classes: dict) -> None:
+    """Whether labels that are held back can be compared with pseudo labels.
 
     Raises:
-        ValueError: there are fewer samples than mixture components, or audit labels that are no
-            classes of their task.
+        ValueError: none is known, or one is no class of its task.
     """
-    n_components = settings["mixture"]["components"]
-    selections = [method.get("selection") for method in methods]
-    uses_mixtures = any(isinstance(selection, list) and "distribution" in selection for selection in selections)
-    classes_of_task = {dataset["task"]: classes[name] for name, dataset in settings["datasets"].items()}
     for name, found in samples.items():
         train = [sample for sample in found if sample.split == "train"]
-        if uses_mixtures and len(train) < n_components:
-            raise UserError(
-                f"mixture.components is {n_components}, but dataset {name} has {len(train)} training samples; "
-                f"set it to {len(train)} or less"
-            )
-        for task in {task for sample in train for task in sample.audit} & set(classes_of_task):
+        for task in {task for sample in train for task in sample.audit} & set(classes):
             labels = {sample.audit.get(task) for sample in train} - {None}
             if not labels:
                 raise UserError(f"dataset {name}: no training sample has an audit label for '{task}'; leave it out")
-            if unknown := sorted(labels - set(classes_of_task[task])):
+            if unknown := sorted(labels - set(classes[task])):
                 raise UserError(
                     f"dataset {name}: the audit label '{unknown[0]}' is no class of the task '{task}'"
-                    f"{suggest(unknown[0], classes_of_task[task])}"
+                    f"{suggest(unknown[0], classes[task])}"
                 )
+
+
+def note_sizes(settings: dict, methods: list, samples: dict, classes: dict) -> None:
+    """Say which mixtures will have fewer components than were asked for."""
+    n_components = settings["mixture"]["components"]
+    selections = [method.get("selection") for method in methods]
+    if not any(isinstance(selection, list) and "distribution" in selection for selection in selections):
+        return
+    for task in classes:
+        train = {name: [one for one in found if one.split == "train"] for name, found in samples.items()}
+        sizes = {f"of {name} without": sum(not one.labels.get(task) for one in of) for name, of in train.items()}
+        sizes["with"] = sum(bool(one.labels.get(task)) for of in train.values() for one in of)
+        for whom, n in sizes.items():
+            if 0 < n < n_components:
+                print(f"mixture.components: only {n} are used where samples {whom} a label for '{task}' are so few")
 
 
 def note_warmups(methods: list, n_epochs: int) -> None:

@@ -3,9 +3,10 @@
 import os
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -38,50 +39,100 @@ class Guess:
         path: of the table or folder, absolute.
         source: name of the reader.
         layout: what it looks like, in words.
-        task: what its labels are probably about.
+        tasks: what its labels are probably about, and the column of each; empty where the source has but one label.
         settings: further keys of the dataset; `images` is absolute.
-        labels: where `columns.label` chooses, the values of every column that it could be.
+        labels: where columns hold labels, how often each value stands in every column that could be one; empty cells
+            count as well.
         warnings: what of it will not be used.
     """
 
     path: Path
     source: str
     layout: str
-    task: str
+    tasks: dict[str, str]
     settings: dict[str, Any] = field(default_factory=dict)
-    labels: dict[str, set[str]] = field(default_factory=dict)
+    labels: dict[str, Counter] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
-    def set_task(self, task: str) -> None:
-        """Call the task so; a column of that name becomes the label."""
-        self.task = task
-        for name in self.labels:
-            if task in (name, make_name(name)):
-                self.settings["columns"]["label"] = name
+    def set_tasks(self, tasks: Sequence[str]) -> None:
+        """Call the tasks so; columns of these names become the labels."""
+        first = next(iter(self.tasks.values()))
+        found = {task: next((name for name in self.labels if task in (name, make_name(name))), None) for task in tasks}
+        if len(tasks) > 1 and None in found.values():
+            missing = next(task for task, column in found.items() if column is None)
+            raise UserError(f"{self.path}: has no labels called '{missing}'; they are {list_names(self.labels)}")
+        self.tasks = {task: column or first for task, column in found.items()}
 
     def add_audit(self, classes_of_task: Mapping[str, Sequence[str]]) -> None:
-        """Carry along the columns that hold just the classes of another task.
+        """Carry along the columns that hold just the classes of another dataset's task, but never the last label.
 
         Where several do, or the classes are mere numbers, the column must also be called after the task.
         """
         for task, classes in classes_of_task.items():
-            names = [name for name in self.list_other_labels() if self.labels[name] == set(classes)]
+            free = self.list_other_labels() + list(self.tasks.values())[1:]
+            names = [name for name in free if set(self.labels.get(name, ())) - {""} == set(classes)]
             if len(names) > 1 or all(label.isdecimal() for label in classes):
                 names = [name for name in names if make_name(name) == task]
-            if names and task != self.task:
-                self.settings["columns"].setdefault("audit", {})[task] = names[0]
+            if names and task not in self.tasks:
+                self.settings.setdefault("audit", {})[task] = names[0]
+                self.tasks = {one: column for one, column in self.tasks.items() if column != names[0]}
 
     def list_other_labels(self) -> list[str]:
-        """Columns that could be a label, but are neither that of the task nor carried along."""
-        columns = self.settings.get("columns", {})
-        used = {columns.get("label"), *columns.get("audit", {}).values()}
+        """Columns that could be a label, but are neither that of a task nor carried along."""
+        used = {*self.tasks.values(), *self.settings.get("audit", {}).values()}
         return [name for name in self.labels if name not in used]
+
+    def merge_classes(self) -> dict[str, dict[str, list[str]]]:
+        """By task whose values look like other spellings of each other: by class the values that mean it."""
+        merged = {}
+        for task, column in self.tasks.items():
+            classes = merge_spellings(self.labels.get(column, Counter()))
+            if any(len(names) > 1 for names in classes.values()):
+                merged[task] = classes
+        return merged
 
     def make_settings(self, data_root: Path) -> dict[str, Any]:
         """The dataset's settings, with paths below `data_root`."""
         paths = {"path": self.path} | {key: self.settings[key] for key in self.settings if key == "images"}
         paths = {key: Path(os.path.relpath(path, data_root)).as_posix() for key, path in paths.items()}
-        return {"task": self.task, "source": self.source, "path": None, **self.settings, **paths}
+        (task, column), *others = self.tasks.items()
+        settings, labels = dict(self.settings), {"task": task}
+        if others or self.labels.get(column, Counter())[""]:
+            labels = {"labels": dict(self.tasks)}
+        elif column:
+            settings["columns"] = self.settings.get("columns", {}) | {"label": column}
+        if (merged := self.merge_classes()) and not others:
+            settings["classes"] = merged[task]
+        return {**labels, "source": self.source, "path": None, **settings, **paths}
+
+
+WORD_ENDINGS = [
+    *({"", "s"}, {"", "ness"}, {"", "ed"}, {"", "d"}, {"", "ful"}, {"", "ing"}, {"", "ly"}, {"", "ment"}),
+    *({"y", "iness"}, {"y", "ied"}, {"y", "ies"}, {"er", "ry"}, {"e", "ing"}, {"ed", "ing"}, {"d", "ful"}),
+]
+"""What two forms of one word end in, behind what they share: happy and happiness, anger and angry."""
+
+
+def merge_spellings(counts: Counter) -> dict[str, list[str]]:
+    """Values that differ in case, blanks, punctuation or the form of a word, by the most frequent of them.
+
+    Args:
+        counts: how often each value stands in a column; empty ones are left out.
+    """
+    classes: dict[str, list[str]] = {}
+    for value, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
+        if value:
+            alike = next((name for name in classes if _are_alike(name, value)), value)
+            classes.setdefault(alike, []).append(value)
+    return dict(sorted(classes.items()))
+
+
+def _are_alike(first: str, second: str) -> bool:
+    first, second = (re.sub(r"[\W_]+", " ", one).strip().casefold() for one in (first, second))
+    if first == second or not (first.isalpha() and second.isalpha()):
+        return first == second != ""
+    n_shared = sum(takewhile(bool, map(str.__eq__, first, second)))
+    return n_shared >= 3 and {first[n_shared:], second[n_shared:]} in WORD_ENDINGS
 
 
 def find_datasets(path: str | Path) -> tuple[list[Guess], list[str]]:
@@ -106,7 +157,11 @@ def name_datasets(guesses: Sequence[Guess]) -> dict[str, Guess]:
     named: dict[str, Guess] = {}
     for guess in guesses:
         name = make_name((guess.path.parent if guess.source == "table" else guess.path).name)
-        names = [name, f"{name}_{guess.task}", *(f"{name}_{number}" for number in range(2, len(guesses) + 2))]
+        names = [
+            name,
+            f"{name}_{next(iter(guess.tasks))}",
+            *(f"{name}_{number}" for number in range(2, len(guesses) + 2)),
+        ]
         named[next(name for name in names if name not in named)] = guess
     return named
 
@@ -160,7 +215,10 @@ def _recognize(folder: Path) -> Guess | None:
         return guess
     for source, reader in list_readers().items():
         if found := reader.recognize(folder):
-            return Guess(folder, source, f"{source} as its publisher gives it out", **vars(found))
+            labels = {name: Counter(values) for name, values in found.labels.items()}
+            column = found.settings.get("columns", {}).get("label", "")
+            layout = f"{source} as its publisher gives it out"
+            return Guess(folder, source, layout, {found.task: column}, dict(found.settings), labels)
     tables, reasons = [], []
     for path in _list_tables(folder):
         try:
@@ -187,7 +245,7 @@ def _guess_folders(folder: Path, layout: str, split: str | dict) -> Guess:
     settings = {"split": split}
     if split != "folders" or not (folder / "validation").is_dir():
         settings["validation"] = VALIDATION_SHARE
-    return Guess(folder, "image_folder", layout, f"{make_name(folder.name)}_class", settings)
+    return Guess(folder, "image_folder", layout, {f"{make_name(folder.name)}_class": ""}, settings)
 
 
 def _check_split_folders(folder: Path) -> None:
@@ -224,7 +282,7 @@ def _guess_table(path: Path) -> Guess:
         names = table.read_column_names(path)
     except ValueError as error:
         raise _NoImagesError(str(error)) from None
-    images, column, n_rows = None, None, 0
+    images, column, paths = None, None, []
     labels, splits, failures = {}, {}, []
     for name in names:
         try:
@@ -232,15 +290,16 @@ def _guess_table(path: Path) -> Guess:
         except ValueError as error:  # such as a nested column of Parquet
             failures.append(str(error))
             continue
-        n_rows, filled = len(values), set(values) - {""}
+        filled = set(values) - {""}
         if column is None and (images := _find_images(values, path.parent)):
-            column = name
+            column, paths = name, values
         elif len(filled) > 1 and {value.lower() for value in filled} <= set(SPLIT_OF):
             splits[name] = set(values)
         elif len(filled) > 1 and (
-            name.lower() in LABEL_NAMES or (len(filled) <= MAX_CLASSES and 2 * len(filled) < n_rows)
+            name.lower() in LABEL_NAMES
+            or (len(filled) <= MAX_CLASSES and 2 * len(filled) < sum(value != "" for value in values))
         ):
-            labels[name] = set(values)
+            labels[name] = Counter(values)
     if column is None:
         if failures:
             raise _NoImagesError(failures[0])
@@ -254,32 +313,35 @@ def _guess_table(path: Path) -> Guess:
             f"{path}: the column '{name}' says {list_names(sorted(values))}, but must say train, test and, if you "
             "like, validation, in every row; rename them"
         )
-    label = next((name for wanted in LABEL_NAMES for name in labels if name.lower() == wanted), None)
-    label = label or next((name for name, values in labels.items() if "" not in values), None)
-    if not label:
+    if not labels:
         if failures:
             raise UserError(failures[0])
         raise UserError(
             f"{path}: the column '{column}' holds paths of images, but no other one holds labels (2 to {MAX_CLASSES} "
-            f"values, fewer than half of the {n_rows} rows, none of them empty); call the right one label"
+            "values, fewer than half of the rows that have one); call the right one label"
         )
     settings = {} if images == path.parent else {"images": images}
-    settings["columns"] = {"path": column, "label": label} | ({"split": split} if split else {})
+    settings["columns"] = {"path": column} | ({"split": split} if split else {})
+    if len(set(paths)) < len(paths):
+        settings["duplicates"] = "majority"
     settings["split"] = "column" if split else dict(RATIO)
     if not split or "validation" not in splits[split]:
         settings["validation"] = VALIDATION_SHARE
-    labels = {name: values - {""} for name, values in labels.items()}
-    layout = f"a table of {n_rows} rows and {len(names)} columns"
+    named = next((name for wanted in LABEL_NAMES for name in labels if name.lower() == wanted), None)
+    tasks = {make_name(name): name for name in ([named] if named else labels)}
+    layout = f"a table of {len(paths)} rows and {len(names)} columns"
     unused = [f"a column is not used: {failure}" for failure in failures]
-    return Guess(path, "table", layout, make_name(label), settings, labels, unused)
+    return Guess(path, "table", layout, tasks, settings, labels, unused)
 
 
 def _find_images(paths: list[str], folder: Path) -> Path | None:
-    """The folder below which most of these paths are images; None if there is no such folder."""
+    """The folder, at or below a table's or beside it, below which most of these paths are images; None without one."""
     tried = pick_evenly(paths, N_TRIED)
     if 2 * sum(path.lower().endswith(EXTENSIONS) for path in tried) <= len(tried):
         return None
-    folders = list(islice(walk_folders(folder, SEARCH_DEPTH), MAX_FOLDERS))
+    below = islice(walk_folders(folder, SEARCH_DEPTH), MAX_FOLDERS)
+    beside = islice(walk_folders(folder.parent, SEARCH_DEPTH), MAX_FOLDERS)
+    folders = list(dict.fromkeys([*below, *beside]))
     counts = [sum(os.path.isfile(one / path) for path in tried) for one in folders]
     return folders[counts.index(max(counts))] if 2 * max(counts) > len(tried) else None
 
@@ -294,7 +356,8 @@ def _explain(folder: Path) -> str:
     if flat := next((one for one in walk_folders(folder, 1) if _has_images(one)), None):
         return (
             f"{flat}: holds images, but no folder for each class, and no table says their labels; sort them into "
-            f"{flat.name}/<class>/, or add a CSV table with the columns path, label and perhaps split"
+            f"{flat.name}/<class>/, add a CSV table with the columns path, label and perhaps split, or give the config "
+            "a dataset with `labels: {}`"
         )
     return (
         f"{folder}: is no dataset: looked for train/ and test/ with a folder of images for each class, for such "

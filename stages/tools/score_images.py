@@ -24,6 +24,9 @@ from stages.storage.files import write_json
 from stages.storage.tables import Provenance
 from stages.tools.image_batches import STATUS_SKIPPED, add_decoding_options, check_output, read_batches
 
+LABEL = "label"
+"""In the place of a task, while it is not known which one the labels are for."""
+
 
 def main(argv: list[str] | None = None) -> int:
     parser = stage_parser(
@@ -56,7 +59,7 @@ def main(argv: list[str] | None = None) -> int:
     prepare_torch(options.threads, seed=0)
     device = choose_device(options.device)
     network = place_network(load_network(options.network), device)
-    labels = sorted({sample.label for sample in samples})
+    labels = sorted({sample.labels[LABEL] for sample in samples})
     try:
         task = find_task(labels, network.specification.classes, options.task)
     except UserError as error:
@@ -65,7 +68,7 @@ def main(argv: list[str] | None = None) -> int:
     confusion, skipped = np.zeros((len(classes), len(classes)), dtype=np.int64), []
     for found, images in read_batches(options, network.specification, options.images, samples, skipped):
         _, probabilities = predict_batch(network, images, device, [task])
-        truth = np.array([classes.index(sample.label) for sample in found])
+        truth = np.array([classes.index(sample.labels[LABEL]) for sample in found])
         confusion += count_confusion(truth, probabilities[task].argmax(axis=1), len(classes))
     scores = score_confusion(confusion)
     inputs = [options.network, *([options.table] if options.table else [])]
@@ -101,7 +104,7 @@ def read_samples(options: argparse.Namespace) -> list[Sample]:
         pairs = read_labels(options)
     else:
         pairs = find_labeled_images(options.images)
-    samples = [Sample(path, label, "test") for path, label in sorted(pairs)]
+    samples = [Sample(path, {LABEL: label}, "test") for path, label in sorted(pairs)]
     check_unique(samples, options.table or options.images)
     if not samples:
         raise UserError(
@@ -122,11 +125,11 @@ def read_labels(options: argparse.Namespace) -> list[tuple[str, str]]:
         raise UserError(f"--where: '{options.where}' is not COLUMN=VALUE; write for example split=test")
     columns = [column] if column else []
     roots = None if options.outside_data_root == "allow" else ()
-    paths, labels, text = read_rows(
-        options.table, options.images, options.path_column, options.label_column, columns, roots
-    )
+    paths, text = read_rows(options.table, options.images, options.path_column, [options.label_column], columns, roots)
     chosen = [not column or text[column][row] == value for row in range(len(paths))]
-    pairs = [(path, label) for path, label, taken in zip(paths, labels, chosen, strict=True) if taken]
+    pairs = [
+        (path, label) for path, label, taken in zip(paths, text[options.label_column], chosen, strict=True) if taken
+    ]
     if not pairs:
         raise UserError(f"{options.table}: no row has {options.where}; correct --where")
     if not any(locate_image(options.images, path).exists() for path, _ in pairs):

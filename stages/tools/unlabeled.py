@@ -10,17 +10,17 @@ def find_images(path: str | Path) -> tuple[Path, list[Sample]]:
     """All images below a folder, sorted by path, or the one that `path` is.
 
     Returns:
-        The folder that the samples' paths start from, and the samples, whose labels are empty.
+        The folder that the samples' paths start from, and the samples, without labels.
 
     Raises:
         ValueError: there is no such folder or file, or it holds no images.
     """
     path = Path(path)
     if path.is_file():
-        return path.parent, [Sample(path.name, "", "test")]
+        return path.parent, [Sample(path.name, {}, "test")]
     if not path.is_dir():
         raise UserError(f"{path}: is neither a folder nor an image; correct --images")
-    samples = [Sample(name, "", "test") for name in sorted(walk_images(path))]
+    samples = [Sample(name, {}, "test") for name in sorted(walk_images(path))]
     if not samples:
         raise UserError(f"{path}: holds no images ({', '.join(EXTENSIONS)}); correct --images")
     return path, samples

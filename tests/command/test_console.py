@@ -102,7 +102,7 @@ def test_a_config_is_checked_with_paths_from_its_folder(run, tmp_path):
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(settings))
     done = call("check", tmp_path / "mine.yaml")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "results/faces: will take about 56.2 MB" in done.stdout
+    assert "results/faces: will take about 56.3 MB" in done.stdout
     settings["datasets"]["snapshots"] = {
         "task": "expression",
         "source": "image_folder",
@@ -138,7 +138,7 @@ def test_a_table_is_shown_with_columns_rows_and_origin(run, features):
     assert "pose: [frontal, left]" in lines
     assert "soft_label_pose float32_list (2) 0 to 1, sums to 1 softmax of the task's scores" in lines
     first = lines.index("first 3 of 30 rows")
-    assert lines[first + 1] == "sample_id features_pose soft_label_pose"
+    assert lines[first + 1] == "sample_id features_pose soft_label_pose label_pose"
     assert [line.split()[0] for line in lines[first + 2 :]] == ["0", "1", "2"]
 
 

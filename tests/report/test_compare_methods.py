@@ -55,12 +55,13 @@ def write_runs(folder, runs=RUNS):
     return entries
 
 
+TASK_OF = {"heads": "pose", "faces": "mood"}
 COUNTS = {"heads": {"train": 18, "validation": 2, "test": 5}, "faces": {"train": 4, "validation": 1, "test": 5}}
 
 
 def write_manifests(folder, counts):
     return [
-        str(write_split(folder, dataset, "pose", ["left", "right"], n_samples, split=split).table)
+        str(write_split(folder, dataset, TASK_OF[dataset], ["a", "b"], n_samples, split=split).table)
         for dataset, splits in counts.items()
         for split, n_samples in splits.items()
     ]
@@ -108,6 +109,7 @@ def test_the_summary_holds_the_numbers_counted_by_hand(tmp_path):
         "paper_name": "STL",
         "method": "stl",
         "task": "pose",
+        "dataset": "",
         "split": "test",
         "epoch": "validation",
         "n_seeds": "2",

@@ -1,4 +1,5 @@
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from stages.tools.config_text import fill_template
 from stages.tools.describe_data import main
 from stages.tools.proposals import propose_settings
 from tests.settings.test_settings import DEFAULT, METHODS
+from tests.single import classes_of
 
 
 @pytest.fixture(autouse=True)
@@ -91,13 +93,14 @@ def test_two_datasets_become_an_experiment(describe, faces, people, tmp_path):
             "task": "age",
             "source": "table",
             "path": "people/labels.csv",
-            "columns": {"path": "file", "label": "age", "audit": {"mood": "mood"}},
+            "columns": {"path": "file", "label": "age"},
+            "audit": {"mood": "mood"},
             "split": {"test": 0.2, "seed": 0},
             "validation": 0.1,
         },
     }
     manifests = read_all(settings, tmp_path / "work")
-    assert [manifest.classes for manifest in manifests.values()] == [("a", "b"), ("old", "young")]
+    assert [classes_of(manifest) for manifest in manifests.values()] == [("a", "b"), ("old", "young")]
     assert [len(manifest.samples) for manifest in manifests.values()] == [34, 60]
     for line in (
         "# faces and people, as mtl-sa describe found them. Read it, then:",
@@ -140,10 +143,10 @@ def test_labels_of_columns_that_are_not_used_are_named(describe, faces, people):
     assert settings["experiment"] == "mine"
     assert [one["task"] for one in settings["datasets"].values()] == ["faces_class", "age"]
     # The mood has just the classes of the faces.
-    assert settings["datasets"]["people"]["columns"]["audit"] == {"faces_class": "mood"}
+    assert settings["datasets"]["people"]["audit"] == {"faces_class": "mood"}
     text, settings, _ = describe(people, "--tasks", "mood", check=False)
     assert settings["datasets"]["people"]["columns"] == {"path": "file", "label": "mood"}
-    assert "    # Could be the label instead, or columns.audit ({TASK: COLUMN}): age (2 values)" in text.splitlines()
+    assert "    # Could be labels, too, or `audit` ({TASK: COLUMN}): age (2 values)" in text.splitlines()
 
 
 def test_a_folder_of_datasets_and_a_file_elsewhere(describe, faces, people, draw, tmp_path):
@@ -167,8 +170,10 @@ def test_one_dataset_is_shown_and_a_second_asked_for(describe, faces):
     assert list(settings["datasets"]) == ["faces"]
     assert settings["images"]["channels"] == 1
     assert settings["training"]["epochs"] == 6
-    warning = "an experiment needs two or more datasets: name a second one, labelled for another task"
-    assert shown == f"warning: {warning}\n"
+    assert shown == (
+        "warning: every image has a label for every task, so that nothing is left to fill in: name a second dataset, "
+        "labelled for another task\n"
+    )
 
 
 def test_one_table_for_two_tasks(describe, people):
@@ -177,10 +182,41 @@ def test_one_table_for_two_tasks(describe, people):
         ("people", "age"),
         ("people_mood", "mood"),
     ]
-    assert settings["datasets"]["people"]["columns"]["audit"] == {"mood": "mood"}
+    assert settings["datasets"]["people"]["audit"] == {"mood": "mood"}
     assert "people and people_mood: images in both: 60, such as 'images/" in shown
-    _, _, shown = describe(people, people, check=False)
-    assert "people and people_age: both have the task 'age'; name them apart with --tasks\n" in shown
+    _, _, shown = describe(people, people, "--tasks", "age", "age", check=False)
+    assert (
+        "people and people_age: are all labelled for 'age' and will be trained as one task; if it is not one" in shown
+    )
+
+
+def test_a_table_with_several_labels_and_gaps(describe, people):
+    table = people / "labels.csv"
+    first, *rows = table.read_text().splitlines()
+    spellings = {"old": ["old", "OLD", "Old "], "young": ["young", "Young"]}
+    lines = []
+    for number, row in enumerate(rows):
+        file, age, mood = row.split(",")
+        lines.append(f"{file},{spellings[age][number // 2 % len(spellings[age])]},{mood if number % 5 else ''}")
+    table.write_text("\n".join([first, *lines, lines[0]]) + "\n")
+    text, settings, shown = describe(people)
+    assert settings["datasets"]["people"] == {
+        "labels": {"age": "age", "mood": "mood"},
+        "source": "table",
+        "path": "labels.csv",
+        "columns": {"path": "file"},
+        "duplicates": "majority",
+        "split": {"test": 0.2, "seed": 0},
+        "validation": 0.1,
+    }
+    classes = settings["tasks"]["age"]["classes"]
+    assert {frozenset(names) for names in classes.values()} == {
+        frozenset(("old", "OLD", "Old")),
+        frozenset(("young", "Young")),
+    }
+    assert "    # age: 5 names look like 2 classes; `classes` merges them." in text.splitlines()
+    assert re.search(r"    # mood: \d+ of \d+ training images have no label", text)
+    assert re.search(r"warning: people: only \d+ training images have a label for mood; fewer than 100 say", shown)
 
 
 def test_images_elsewhere_need_a_permission_that_the_config_then_has(describe, people, tmp_path):

@@ -1,6 +1,6 @@
 import pytest
 
-from stages.tools.disk import estimate_disk, format_bytes
+from stages.tools.disk import DatasetSize, estimate_disk, format_bytes
 
 OPTIONS = {
     "image_shape": (4, 4, 3),
@@ -12,23 +12,23 @@ OPTIONS = {
     "methods": [{"schedule": "alternating", "selection": ["confidence", "density", "distribution"]}],
     "keep_features": True,
 }
-N_SAMPLES = {
-    "faces": {"train": 100, "validation": 20, "test": 10},
-    "heads": {"train": 50, "validation": 5, "test": 10},
-}
-N_CLASSES = {"faces": 3, "heads": 2}
+N_CLASSES = {"expression": 3, "pose": 2}
 
 
 def estimate(n_epochs, **changes):
     kept = {"n_networks": n_epochs, "n_states": n_epochs}
-    return estimate_disk(N_SAMPLES, N_CLASSES, n_epochs=n_epochs, **{**OPTIONS, **kept, **changes})
+    datasets = [
+        DatasetSize(130, 100, (n_epochs + 1) // 2, {"pose": 100}, ["expression"]),
+        DatasetSize(65, 50, n_epochs // 2, {"expression": 50}, ["pose"]),
+    ]
+    return estimate_disk(datasets, N_CLASSES, n_epochs=n_epochs, **{**OPTIONS, **kept, **changes})
 
 
 def test_the_parts_are_counted_by_hand():
     parts = estimate(1)
     assert parts["images"] == 195 * 48
-    # faces is trained: f and soft label for 2 classes of 100 samples, of 50 labeled ones, γ and ids.
-    assert parts["features"] == 100 * (40 + 8 + 8) + 50 * (40 + 8) + 100 * 16
+    # faces is trained: f and soft label for 2 classes of 100 samples and of 50 labeled ones, γ, ids.
+    assert parts["features"] == 100 * (40 + 8 + 8) + 50 * (40 + 8 + 8) + 100 * 16
     assert parts["weights and labels"] == 100 * (16 + 80)
     assert parts["checkpoints"] == 2 * 1200 + 400
 
@@ -36,7 +36,7 @@ def test_the_parts_are_counted_by_hand():
 def test_datasets_take_turns():
     one, two, three = (estimate(n)["features"] for n in (1, 2, 3))
     assert three - two == one
-    assert two - one == 50 * (40 + 12 + 8) + 100 * (40 + 12) + 50 * 16
+    assert two - one == 50 * (40 + 12 + 8) + 100 * (40 + 12 + 8) + 50 * 16
 
 
 def test_what_is_deleted_or_not_made_takes_no_room():
@@ -80,3 +80,11 @@ def test_separate_networks_are_larger():
 @pytest.mark.parametrize(("n_bytes", "text"), [(7, "7 B"), (1234, "1.23 kB"), (5.6e7, "56 MB"), (3e15, "3e+03 TB")])
 def test_sizes_are_readable(n_bytes, text):
     assert format_bytes(n_bytes) == text
+
+
+def test_gaps_are_weighed_and_the_whole_dataset_is_run_through_the_network():
+    gaps = [DatasetSize(130, 100, 1, {"expression": 30}, ["expression", "pose"])]
+    kept = {"n_networks": 1, "n_states": 1}
+    parts = estimate_disk(gaps, N_CLASSES, n_epochs=1, **{**OPTIONS, **kept})
+    assert parts["features"] == 100 * (40 + 12 + 8) + 30 * 16
+    assert parts["weights and labels"] == 100 * 24 + 30 * 80

@@ -1,11 +1,12 @@
 import re
+from collections import Counter
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from stages.data.sources.sfew import EXPRESSIONS
-from stages.tools.guessing import find_datasets, make_name, name_datasets, pick_evenly
+from stages.tools.guessing import find_datasets, make_name, merge_spellings, name_datasets, pick_evenly
 
 RATIO = {"test": 0.2, "seed": 0}
 CLASSES = ("train/a/1.png", "train/b/1.png", "test/a/1.png", "test/b/1.png")
@@ -44,7 +45,7 @@ def find_one(path):
 )
 def test_folders_of_classes(tmp_path, names, settings):
     guess = find_one(build(tmp_path / "My faces", *names))
-    assert (guess.source, guess.task, guess.settings) == ("image_folder", "my_faces_class", settings)
+    assert (guess.source, guess.tasks, guess.settings) == ("image_folder", {"my_faces_class": ""}, settings)
     assert guess.make_settings(tmp_path)["path"] == "My faces"
 
 
@@ -66,21 +67,52 @@ def test_published_datasets(tmp_path, source, task, names):
 
 def test_the_columns_of_a_table(tmp_path):
     guess = find_one(build(tmp_path / "people", *IMAGES, labels=ROWS))
-    assert guess.make_settings(tmp_path) == {
-        "task": "age",
+    settings = {
+        "labels": {"age": "age", "sex": "sex"},
         "source": "table",
         "path": "people/labels.csv",
-        "columns": {"path": "name", "label": "age", "split": "part"},
+        "columns": {"path": "name", "split": "part"},
+        "duplicates": "majority",
         "split": "column",
         "validation": 0.1,
     }
-    assert guess.labels == {"age": {"old", "young"}, "sex": {"f", "m"}}
-    assert guess.list_other_labels() == ["sex"]
-    guess.set_task("sex")
-    assert guess.settings["columns"]["label"] == "sex"
-    assert find_one(tmp_path / "people/labels.csv").settings == find_one(tmp_path / "people").settings | {
-        "columns": {"path": "name", "label": "age", "split": "part"}
+    assert guess.make_settings(tmp_path) == settings
+    assert guess.labels == {"age": {"old": 4, "young": 3}, "sex": {"f": 3, "m": 3, "": 1}}
+    assert guess.list_other_labels() == []
+    guess.set_tasks(["sex"])
+    assert guess.make_settings(tmp_path) == settings | {"labels": {"sex": "sex"}}
+    assert guess.list_other_labels() == ["age"]
+    guess.set_tasks(["stage"])
+    assert guess.tasks == {"stage": "sex"}
+    guess.set_tasks(["age"])
+    del settings["labels"]
+    whole = {"task": "age", "columns": {"path": "name", "label": "age", "split": "part"}}
+    assert guess.make_settings(tmp_path) == settings | whole
+    with pytest.raises(ValueError, match=r"labels\.csv: has no labels called 'stage'; they are 'age', 'sex'"):
+        guess.set_tasks(["age", "stage"])
+    assert find_one(tmp_path / "people/labels.csv").settings == find_one(tmp_path / "people").settings
+
+
+def test_images_in_a_folder_beside_the_tables(tmp_path):
+    rows = "image,emotion\n" + "".join(f"{number}.png,{'ab'[number % 2]}\n" for number in range(6))
+    build(tmp_path, *(f"images/{number}.png" for number in range(6)))
+    settings = find_one(build(tmp_path / "data", legend=rows)).make_settings(tmp_path)
+    assert (settings["path"], settings["images"]) == ("data/legend.csv", "images")
+
+
+def test_spellings_of_one_class_are_merged_under_the_most_frequent():
+    counts = Counter(happy=5, HAPPINESS=2, Happy=1, anger=3, angry=1, ANGER=4, neutral=2, **{"": 9, "left profile": 1})
+    counts |= Counter(
+        {"left_profile": 2, "left": 3, "0-2": 1, "20-29": 1, "fear": 1, "fearful": 1, "cat": 1, "cattle": 1}
+    )
+    merged = merge_spellings(counts)
+    assert {name: sorted(names) for name, names in merged.items() if len(names) > 1} == {
+        "ANGER": ["ANGER", "anger", "angry"],
+        "fear": ["fear", "fearful"],
+        "happy": ["HAPPINESS", "Happy", "happy"],
+        "left_profile": ["left profile", "left_profile"],
     }
+    assert {"0-2", "20-29", "left", "neutral", "cat", "cattle"} <= set(merged)
 
 
 def test_images_in_a_subfolder_no_split_and_a_column_called_label_in_parquet(tmp_path):
@@ -126,7 +158,7 @@ def test_columns_with_the_classes_of_another_task_are_carried_along(tmp_path):
     guess.add_audit(
         {"label": "xy", "feeling": ("glad", "sad"), "b": "01", "other": "01", "more": ("glad", "sad", "so")}
     )
-    assert guess.settings["columns"]["audit"] == {"feeling": "mood", "b": "b"}
+    assert guess.settings["audit"] == {"feeling": "mood", "b": "b"}
     assert guess.list_other_labels() == ["0/1", "c"]
 
 
@@ -140,7 +172,7 @@ FLAT = "holds images, but no folder for each class, and no table says their labe
         (
             ["1.png"],
             {},
-            f"{{}}: {FLAT} data/<class>/, or add a CSV table with the columns path, label and perhaps split",
+            f"{{}}: {FLAT} data/<class>/, add a CSV table with the columns path, label and perhaps split, or",
         ),
         (["images/1.png", "notes/1.txt"], {}, f"{{}}/images: {FLAT} images/<class>/"),
         (["train/1.png", "test/1.png"], {}, f"{{}}/test: {FLAT}"),
@@ -222,7 +254,7 @@ def test_a_column_that_is_no_text_is_named(tmp_path):
     )
     (tmp_path / "labels.csv").write_bytes(("file,mood,sex\n" + rows).encode("latin-1"))
     guess = find_one(tmp_path)
-    assert guess.task == "sex"
+    assert guess.tasks == {"sex": "sex"}
     assert re.fullmatch(r"a column is not used: .*labels\.csv: cannot be read .*", guess.warnings[0])
     (tmp_path / "labels.csv").write_bytes(
         ("file,mood\n" + rows).replace(",m\n", "\n").replace(",f\n", "\n").encode("latin-1")

@@ -12,10 +12,11 @@ BASE = Path(workflow.basedir)
 sys.path.insert(0, str(BASE))
 
 from stages.core.weight_names import is_file
+from stages.core.errors import UserError
 from stages.settings.errors import SettingsError
 from stages.data.sources.label_files import audit_settings, decisive_settings, list_label_files, place_images
 from workflow.identity import Code, FileCache, Libraries, digest_contents, find_device
-from workflow.launch import begin_run, load_settings
+from workflow.launch import begin_run, load_settings, read_contents
 from workflow.plan import CHECKPOINT_FILES, HELD_OUT, SPLITS, Plan, PlanError
 
 # Each epoch waits for the one before it, and Snakemake follows such a chain by recursion.
@@ -27,14 +28,18 @@ try:
 except SettingsError as error:
     raise WorkflowError(str(error)) from None
 
-PLAN = Plan(config, METHODS)
 DATASETS = config["datasets"]
 SEEDS = config["seeds"]
-# Both may be lost at any time; a dry run keeps what it read as well.
+# All may be lost at any time; a dry run keeps what it read as well.
 CODE = Code(BASE, Path(".snakemake/code.json"))
 CONTENTS = FileCache(Path(".snakemake/contents.json"))
-for cache in (CODE, CONTENTS):
+READ = FileCache(Path(".snakemake/datasets.json"))
+for cache in (CODE, CONTENTS, READ):
     atexit.register(cache.save)
+try:
+    PLAN = Plan(config, METHODS, read_contents(config, CODE, READ))
+except UserError as error:
+    raise WorkflowError(str(error)) from None
 LIBRARIES = Libraries(f"{PLAN.layout['results']}/plan.json", redo=config["compute"]["redo_on_upgrade"])
 if workflow.is_main_process:
     LIBRARIES.say_what_differs()

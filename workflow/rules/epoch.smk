@@ -14,6 +14,9 @@ TRAINING = {
     "order": PLAN.datasets,
     "batch_size": config["training"]["batch_size"],
     "learning_rate": config["training"]["learning_rate"],
+    "task_weights": json.dumps(
+        {task: shared["weight"] for task, shared in config["tasks"].items() if shared["weight"] != 1}
+    ),
     "augmentation": config["training"]["augmentation"],
     "loader_workers": untracked(config["training"]["loader_workers"]),
 }
@@ -21,6 +24,7 @@ TRAINING_OPTIONS = (
     " --seed {wildcards.seed}"
     " --batch-size {params.batch_size}"
     " --learning-rate {params.learning_rate}"
+    " --task-weights {params.task_weights:q}"
     " --loader-workers {params.loader_workers}"
     " --horizontal-flip {params.augmentation[horizontal_flip]}"
     " --shift {params.augmentation[shift]}"

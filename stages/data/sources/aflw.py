@@ -21,7 +21,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from stages.core.errors import UserError
-from stages.data.sources.base import Manifest, Tolerance, build_manifest
+from stages.data.sources.base import Manifest, Tolerance, build_manifest, select_samples
 from stages.data.sources.cropping import CropLoader, CropSample
 from stages.data.sources.published import (
     BadEntryError,
@@ -29,7 +29,6 @@ from stages.data.sources.published import (
     count_bad_entries,
     find_file,
     note_left_out,
-    split_samples,
 )
 from stages.data.sources.reader import Publisher, Reader, known_by
 from stages.settings.datasets import SOURCE, FifthForTesting, Margin, PublishedPath, ThinnedDataset, Validation
@@ -119,12 +118,12 @@ def read(settings: Mapping[str, Any], data_root: Path, tolerance: Tolerance) -> 
                 left_out["faces without a rectangle"] += 1
             else:
                 file = f"{settings.get('images', 'flickr')}/{filepath}"
-                samples[face] = _make_sample(face, file, yaw, rectangle, edges, place)
+                samples[face] = _make_sample(face, file, yaw, rectangle, edges, settings["task"], place)
                 left_out["further rectangles of a face"] += n_rectangles - 1
     roots = tolerance.list_roots(data_root)
     check_images(folder, sorted({sample.file for sample in samples.values()}), source, roots)
     note_left_out(source, left_out)
-    chosen = split_samples(list(samples.values()), settings, source, test=0.2, validation=0.1)
+    chosen = select_samples(list(samples.values()), settings, source, test=0.2, validation=0.1)
     return build_manifest(chosen, CropLoader(folder, settings.get("margin", 0.0)), settings, source)
 
 
@@ -141,7 +140,7 @@ def _query(source: Path) -> list[tuple]:
 
 
 def _make_sample(
-    face: int, file: str, yaw: float, rectangle: Sequence[float], edges: Sequence[float], place: str
+    face: int, file: str, yaw: float, rectangle: Sequence[float], edges: Sequence[float], task: str, place: str
 ) -> CropSample:
     try:
         left, top, width, height = map(float, rectangle)
@@ -150,7 +149,7 @@ def _make_sample(
         message = f"{place}: its yaw or its rectangle is not a number"
         raise BadEntryError("faces whose yaw or rectangle is not a number", message) from None
     box = (left, top, left + width, top + height)
-    return CropSample(f"{file}#{face}", pose, "train", file=file, box=box, place=place)
+    return CropSample(f"{file}#{face}", {task: pose}, "train", file=file, box=box, place=place)
 
 
 READER = Reader(

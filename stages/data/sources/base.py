@@ -9,18 +9,20 @@ import os
 import posixpath
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.core.errors import UserError
 from stages.core.suggestions import list_names
+from stages.core.task_labels import list_labels
+from stages.data.sources.labels import hold_back, merge_duplicates, order_classes, rename_labels
+from stages.data.sources.sample import SPLITS, Sample
 
 if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
-SPLITS = ("train", "validation", "test")
 VALIDATION_SHARE = 0.1
 """Of the training samples, where neither the source nor its settings say otherwise."""
 EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -49,36 +51,19 @@ STRICT = Tolerance()
 
 
 @dataclass(frozen=True)
-class Sample:
-    """One image and what is known about it.
-
-    Attributes:
-        path: POSIX path below the dataset's image folder, unique in the dataset.
-        label: class name for the dataset's own task.
-        split: one of `SPLITS`.
-        audit: class name for other tasks, by task; None where it is not known.
-    """
-
-    path: str
-    label: str
-    split: str
-    audit: Mapping[str, str | None] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class Manifest:
     """A whole dataset.
 
     Attributes:
         samples: split by split in the order of `SPLITS`, each sorted by path.
-        classes: class names in index order.
+        classes: class names in index order, by task that it has labels for.
         load: opens the image of a sample; the second argument is the size in pixels at which it
             will be used, for readers that can make use of it. It must survive pickling, because
             other processes call it.
     """
 
     samples: tuple[Sample, ...]
-    classes: tuple[str, ...]
+    classes: Mapping[str, tuple[str, ...]]
     load: Callable[[Sample, int], "Image.Image"]
 
 
@@ -149,46 +134,55 @@ def build_manifest(
     """Sort the samples, fix the order of the classes and check what all datasets must fulfil.
 
     Args:
-        samples: in any order.
+        samples: of `select_samples`, in any order.
         load: see `Manifest`.
-        settings: of the dataset; only `classes` is used.
+        settings: of the dataset.
         source: folder or file to name in messages.
 
     Raises:
-        ValueError: there are no images, a name is not text, a path occurs twice, a split is empty, there is only one
-            class, a class is not in train, or the classes are not those configured.
+        ValueError: there are no images, a name is not text, a path occurs twice, a split that the dataset needs is
+            empty, or its classes are not in order, see `order_classes`.
     """
     samples = tuple(sorted(samples, key=lambda sample: (SPLITS.index(sample.split), sample.path)))
     if not samples:
         raise UserError(f"{source}: holds no images; check the path and the extensions ({', '.join(EXTENSIONS)})")
-    if broken := [name for one in samples for name in (one.path, one.label) if not _is_text(name)]:
+    names = (name for one in samples for name in (one.path, *one.labels.values()) if name is not None)
+    if broken := [name for name in names if not _is_text(name)]:
         raise UserError(f"{source}: has names that are not UTF-8 text: {list_names(broken)}; rename them")
     check_unique(samples, source)
-    found = {split: {sample.label for sample in samples if sample.split == split} for split in SPLITS}
-    for split in SPLITS:
-        if not found[split]:
-            raise UserError(f"{source}: the split '{split}' is empty; every dataset needs {list_names(SPLITS)}")
-        if unknown := sorted(found[split] - found["train"]):
-            raise UserError(
-                f"{source}: classes in {split} that train lacks: {list_names(unknown)}; "
-                "add them to train or remove them"
-            )
-    classes = tuple(settings.get("classes") or sorted(found["train"]))
-    if set(classes) != found["train"] or len(set(classes)) != len(classes):
-        raise UserError(f"{source}: {_describe_difference(classes, found['train'])}; correct `classes` or leave it out")
-    if len(classes) < 2:
-        raise UserError(f"{source}: has only one class, '{classes[0]}'; a task needs two or more")
-    return Manifest(samples, classes, load)
+    # Without labels there is nothing to score.
+    needed = SPLITS if list_labels(settings) else SPLITS[:1]
+    for split in needed:
+        if all(sample.split != split for sample in samples):
+            raise UserError(f"{source}: the split '{split}' is empty; the dataset needs {list_names(needed)}")
+    return Manifest(samples, order_classes(samples, settings, source), load)
 
 
-def select_samples(samples: Sequence[Sample], settings: Mapping[str, Any], source: str | Path) -> list[Sample]:
-    """Take a part of the training samples, keep some of it for validation, and thin out the rest.
+def select_samples(
+    samples: Sequence[Sample],
+    settings: Mapping[str, Any],
+    source: str | Path,
+    *,
+    test: float | None = None,
+    validation: float = VALIDATION_SHARE,
+) -> list[Sample]:
+    """Name the classes as the settings do, divide the samples, and take of them what the settings want.
 
-    In this order: `part: [start, end]` takes a share of the images whatever their labels, so that
+    In this order: labels are renamed or dropped, and of images that are listed several times one sample is made
+    where `duplicates` allows it; where `split` is a ratio, it divides all samples;
+    `part: [start, end]` takes a share of the training images whatever their labels, so that
     datasets made from the same images need not share any;
     `validation`, a share, is kept for validation where the source names no such split itself;
-    `samples` of what is left are drawn class by class. All three follow `seed`. The test split
-    and a validation split of the source's own stay as they are.
+    `samples` of what is left are drawn; `known` keeps the labels of a share of them. All follow `seed`, and but for
+    `part` and `known` the classes of the dataset's first task. The test split and a validation split of the
+    source's own stay as they are.
+
+    Args:
+        samples: as the source has them.
+        settings: of the dataset.
+        source: to name in messages.
+        test: share of the test split where the settings have no `split`; None where the source has its own.
+        validation: share kept for validation where the settings have none.
 
     Raises:
         ValueError: an image is listed twice, there are not as many samples as asked for, or
@@ -196,9 +190,17 @@ def select_samples(samples: Sequence[Sample], settings: Mapping[str, Any], sourc
     """
     from stages.core.splits import draw_part, draw_stratified, split_stratified
 
+    samples = rename_labels(samples, settings, source)
+    if settings.get("duplicates", "stop") != "stop":
+        samples = merge_duplicates(samples, settings["duplicates"])
     check_unique(samples, source)
     seed = settings.get("seed", 0)
     ordered = sorted(samples, key=lambda sample: sample.path)
+    ratio = settings.get("split", {"test": test})
+    if isinstance(ratio, Mapping) and ratio["test"] is not None:
+        ratios = {"train": 1 - ratio["test"], "test": ratio["test"]}
+        splits = split_stratified(_list_strata(ordered), ratios, ratio.get("seed", 0)).tolist()
+        ordered = [replace(sample, split=split) for sample, split in zip(ordered, splits, strict=True)]
     train = [sample for sample in ordered if sample.split == "train"]
     others = [sample for sample in ordered if sample.split != "train"]
     if "part" in settings:
@@ -210,30 +212,35 @@ def select_samples(samples: Sequence[Sample], settings: Mapping[str, Any], sourc
     if any(sample.split == "validation" for sample in others):
         if "validation" in settings:
             raise UserError(f"{source}: has a validation split of its own; remove `validation`")
-    else:
-        share = settings.get("validation", VALIDATION_SHARE)
+    elif list_labels(settings):
+        share = settings.get("validation", validation)
         ratios = {"train": 1 - share, "validation": share}
-        splits = split_stratified([sample.label for sample in train], ratios, seed).tolist()
+        splits = split_stratified(_list_strata(train), ratios, seed).tolist()
         divided = [replace(sample, split=split) for sample, split in zip(train, splits, strict=True)]
         train = [sample for sample in divided if sample.split == "train"]
         others += [sample for sample in divided if sample.split == "validation"]
     if "samples" in settings and train:
         try:
-            chosen = draw_stratified([sample.label for sample in train], settings["samples"], seed)
+            chosen = draw_stratified(_list_strata(train), settings["samples"], seed)
         except ValueError as error:
             raise UserError(f"{source}: `samples`: {error} (training samples)") from None
         train = [sample for sample, taken in zip(train, chosen, strict=True) if taken]
-    return train + others
+    return hold_back(train + others, settings.get("known", {}), seed, source)
 
 
-def list_columns(numbered: Sequence[tuple[int, Sample]], task: str) -> "dict[str, np.ndarray]":
+def _list_strata(samples: Sequence[Sample]) -> list[str]:
+    """By which samples are drawn: the class of the first task, empty where it is not known."""
+    return [next(iter(sample.labels.values()), None) or "" for sample in samples]
+
+
+def list_columns(numbered: Sequence[tuple[int, Sample]], tasks: Iterable[str]) -> "dict[str, np.ndarray]":
     """The columns of a manifest table, for samples with their sample ids."""
     import numpy as np
 
     return {
         "sample_id": np.array([number for number, _ in numbered], dtype=np.int64),
         "path": np.array([sample.path for _, sample in numbered], dtype=object),
-        f"label_{task}": np.array([sample.label for _, sample in numbered], dtype=object),
+        **{f"label_{task}": np.array([one.labels[task] for _, one in numbered], dtype=object) for task in tasks},
     }
 
 
@@ -255,14 +262,6 @@ def digest_samples(samples: Iterable[Sample], load: Callable[[Sample, int], "Ima
         file = status and (status.st_ino, status.st_size, status.st_mtime_ns)
         digest.update(f"{sorted(known.items())} {file}\n".encode())
     return digest.hexdigest()
-
-
-def assign_splits(labels: list[str], ratio: Mapping[str, Any]) -> list[str]:
-    """Train or test for samples in a fixed order, by a setting such as `{test: 0.2, seed: 0}`."""
-    from stages.core.splits import split_stratified
-
-    ratios = {"train": 1 - ratio["test"], "test": ratio["test"]}
-    return split_stratified(labels, ratios, ratio.get("seed", 0)).tolist()
 
 
 def normalize_path(path: str, folder: Path, roots: Sequence[Path] | None = ()) -> str:
@@ -305,12 +304,3 @@ def _is_text(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _describe_difference(classes: tuple[str, ...], found: set[str]) -> str:
-    parts = []
-    if missing := sorted(found - set(classes)):
-        parts.append(f"`classes` lacks {list_names(missing)}")
-    if extra := [name for name in classes if name not in found]:
-        parts.append(f"`classes` names {list_names(extra)}, of which there are no images")
-    return " and ".join(parts) or "`classes` names a class twice"

@@ -162,10 +162,15 @@ def check_skipped(skipped: Mapping[str, list[list[str]]], samples: Sequence[Samp
             f"{len(bad)} of {len(samples)} images cannot be used; "
             f"mend or remove them, or set images.on_error to skip:{listed}"
         )
-    wanted = {(sample.split, sample.label): None for sample in samples}
-    kept = {(sample.split, sample.label) for sample in samples if sample.path not in bad}
-    empty = [f"class '{label}' in {split}" for split, label in wanted if (split, label) not in kept]
+    wanted = dict.fromkeys(place for sample in samples for place in _list_classes(sample))
+    kept = {place for sample in samples if sample.path not in bad for place in _list_classes(sample)}
+    empty = [f"class '{place[2]}' in {place[0]}" for place in wanted if place not in kept]
     if empty:
         raise UserError(
             f"without its {len(bad)} bad images nothing is left of {'; '.join(empty)}; mend or replace them:{listed}"
         )
+
+
+def _list_classes(sample: Sample) -> list[tuple[str, str, str]]:
+    """Split, task and class of every label of a sample."""
+    return [(sample.split, task, label) for task, label in sample.labels.items() if label is not None]

@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from stages.core.errors import UserError
-from stages.data.sources.base import FileLoader, Manifest, Sample, Tolerance, build_manifest
+from stages.data.sources.base import FileLoader, Manifest, Sample, Tolerance, build_manifest, select_samples
 from stages.data.sources.cropping import CropLoader, CropSample, parse_box
 from stages.data.sources.published import (
     BadEntryError,
@@ -28,7 +28,6 @@ from stages.data.sources.published import (
     find_file,
     note_left_out,
     read_lines,
-    split_samples,
 )
 from stages.data.sources.reader import Publisher, Reader, known_by
 from stages.settings.datasets import (
@@ -86,12 +85,12 @@ def read(settings: Mapping[str, Any], data_root: Path, tolerance: Tolerance) -> 
             if number not in map(str, range(1, len(names) + 1)):
                 message = f"{place}: the category is '{number}', not 1 to {len(names)}"
                 raise BadEntryError("images of an unknown category", message)
-            sample = Sample(f"Img/{image}", names[int(number) - 1], "train")
+            sample = Sample(f"Img/{image}", {settings["task"]: names[int(number) - 1]}, "train")
             samples.append(sample if boxes is None else _add_box(sample, boxes.get(image), place))
     paths = [sample.path for sample in samples]
     check_images(folder, paths, source, tolerance.list_roots(data_root))
     note_left_out(source, left_out)
-    chosen = split_samples(samples, settings, source, test=1 / 6, validation=1 / 5)
+    chosen = select_samples(samples, settings, source, test=1 / 6, validation=1 / 5)
     return build_manifest(chosen, load, settings, source)
 
 
@@ -114,7 +113,7 @@ def _add_box(sample: Sample, row: tuple[str, list[str]] | None, place: str) -> C
         raise BadEntryError("images without a box", message)
     place, edges = row
     box = parse_box(edges, place)
-    return CropSample(sample.path, sample.label, sample.split, file=sample.path, box=box, place=place)
+    return CropSample(sample.path, sample.labels, sample.split, file=sample.path, box=box, place=place)
 
 
 def _list_label_files(settings: Mapping[str, Any]) -> list[tuple[str, ...]]:

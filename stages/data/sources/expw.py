@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from stages.data.sources.base import Manifest, Tolerance, build_manifest
+from stages.data.sources.base import Manifest, Tolerance, build_manifest, select_samples
 from stages.data.sources.cropping import CropLoader, CropSample, parse_box
 from stages.data.sources.published import (
     BadEntryError,
@@ -24,7 +24,6 @@ from stages.data.sources.published import (
     find_file,
     note_left_out,
     read_lines,
-    split_samples,
 )
 from stages.data.sources.reader import Publisher, Reader, known_by
 from stages.settings.datasets import SOURCE, FifthForTesting, Margin, PublishedPath, ThinnedDataset, Validation
@@ -66,7 +65,7 @@ def read(settings: Mapping[str, Any], data_root: Path, tolerance: Tolerance) -> 
     left_out = Counter()
     for place, fields in read_lines(source, FIELDS):
         with count_bad_entries(left_out, tolerance):
-            sample = _parse_face(fields, place)
+            sample = _parse_face(fields, settings["task"], place)
             if sample.path not in samples:
                 samples[sample.path], lines[sample.path] = sample, fields
             elif lines[sample.path] == fields:
@@ -78,18 +77,18 @@ def read(settings: Mapping[str, Any], data_root: Path, tolerance: Tolerance) -> 
     files = sorted({sample.file for sample in samples.values()})
     check_images(folder, files, source, tolerance.list_roots(data_root))
     note_left_out(source, left_out)
-    chosen = split_samples(list(samples.values()), settings, source, test=0.2, validation=0.1)
+    chosen = select_samples(list(samples.values()), settings, source, test=0.2, validation=0.1)
     return build_manifest(chosen, CropLoader(folder, settings.get("margin", 0.0)), settings, source)
 
 
-def _parse_face(fields: list[str], place: str) -> CropSample:
+def _parse_face(fields: list[str], task: str, place: str) -> CropSample:
     name, face, top, left, right, bottom, _, expression = fields
     if expression not in map(str, range(len(EXPRESSIONS))):
         message = f"{place}: the expression is '{expression}', not 0 to {len(EXPRESSIONS) - 1}"
         raise BadEntryError("faces of an unknown expression", message)
     file = f"image/origin/{name}"
     box = parse_box([left, top, right, bottom], place)
-    return CropSample(f"{file}#{face}", EXPRESSIONS[int(expression)], "train", file=file, box=box, place=place)
+    return CropSample(f"{file}#{face}", {task: EXPRESSIONS[int(expression)]}, "train", file=file, box=box, place=place)
 
 
 READER = Reader(

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from stages.core.task_labels import list_audits, list_labels
 from stages.data.sources.base import FileLoader, Manifest, Sample, Tolerance, build_manifest, select_samples
 from stages.data.sources.pixel_rows import read_rows
 from stages.data.sources.published import BadEntryError, check_images, count_bad_entries, find_file, note_left_out
@@ -31,26 +32,33 @@ LABELS = {
 }
 
 
+Kind = Literal["age", "gender", "race"]
+
+
 class FairFaceColumns(Section):
     """Which labels count."""
 
-    label: Literal["age", "gender", "race"] = Field(description="The task's labels.")
-    audit: Annotated[dict[Name, Literal["age", "gender", "race"]], OPTIONAL] = Field(
-        None, description="By task, labels that are known but never trained on."
-    )
+    label: Kind = Field(description="Labels of `task`.")
+    audit: Annotated[dict[Name, Kind], OPTIONAL] = Field(None, description="The same as the dataset's `audit`.")
 
 
 class FairFace(ThinnedDataset):
     """Faces with age, gender and race.
 
-    `path` holds `fairface_label_train.csv`, `fairface_label_val.csv`, `train/` and `val/`. `columns: {label, audit}`
-    say which of `age`, `gender` and `race` is the task's label, and which are carried along, as in a table. Val is the
+    `path` holds `fairface_label_train.csv`, `fairface_label_val.csv`, `train/` and `val/`. `labels` and `audit` say
+    which of `age`, `gender` and `race` are the labels of a task, and which are carried along, as in a table. Val is the
     test split.
     """
 
     source: Literal["fairface"] = SOURCE
     path: PublishedPath
-    columns: FairFaceColumns = Field(description=FairFaceColumns.__doc__)
+    labels: Annotated[dict[Name, Kind], OPTIONAL] = Field(
+        None, description="Which labels are whose, by task. In the place of `task`."
+    )
+    audit: Annotated[dict[Name, Kind], OPTIONAL] = Field(
+        None, description="By task, labels that are known but never trained on."
+    )
+    columns: Annotated[FairFaceColumns, OPTIONAL] = Field(None, description=FairFaceColumns.__doc__)
     validation: Validation = None
 
 
@@ -62,17 +70,18 @@ def read(settings: Mapping[str, Any], data_root: Path, tolerance: Tolerance) -> 
             an image has two rows, or the dataset breaks a rule of `build_manifest`.
     """
     folder = data_root / settings["path"]
-    label, audit = settings["columns"]["label"], settings["columns"].get("audit", {})
+    labels, audit = list_labels(settings), list_audits(settings)
     samples: dict[str, Sample] = {}
     for name, split in SPLIT_OF.items():
         source, left_out = find_file(folder, name), Counter()
-        for _, place, fields in read_rows(source, ("file", label, *audit.values())):
+        for _, place, fields in read_rows(source, ("file", *labels.values(), *audit.values())):
             with count_bad_entries(left_out, tolerance):
                 _check_row(fields, place)
                 path = fields["file"]
                 if path in samples:
                     raise BadEntryError("repeated images", f"{place}: '{path}' has another row above")
-                samples[path] = Sample(path, fields[label], split, {task: fields[key] for task, key in audit.items()})
+                known, held_back = ({task: fields[key] for task, key in one.items()} for one in (labels, audit))
+                samples[path] = Sample(path, known, split, held_back)
         paths = [path for path, sample in samples.items() if sample.split == split]
         check_images(folder, paths, source, tolerance.list_roots(data_root))
         note_left_out(source, left_out)

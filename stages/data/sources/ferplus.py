@@ -64,7 +64,7 @@ def read(settings: Mapping[str, Any], data_root: Path, tolerance: Tolerance) -> 
     """
     folder = data_root / settings["path"]
     source = find_file(folder, "fer2013new.csv")
-    n_rows, found = _read_votes(source, tolerance)
+    n_rows, found = _read_votes(source, settings["task"], tolerance)
     images = folder / "data" if (folder / "data").is_dir() else folder
     load = FileLoader(images)
     if any((images / sample.path).is_file() for sample in found.values()):
@@ -93,7 +93,7 @@ def find_majority(votes: Sequence[int]) -> str | None:
     return winner if 2 * most > sum(kept) and winner in CLASSES else None
 
 
-def _read_votes(source: Path, tolerance: Tolerance) -> tuple[int, dict[int, Sample]]:
+def _read_votes(source: Path, task: str, tolerance: Tolerance) -> tuple[int, dict[int, Sample]]:
     """How many rows there are, and the samples, by row, of those that have a majority."""
     found, left_out, n_rows = {}, Counter(), 0
     for row, (_, place, fields) in enumerate(read_rows(source, ("Usage", "Image name", *VOTES))):
@@ -107,7 +107,7 @@ def _read_votes(source: Path, tolerance: Tolerance) -> tuple[int, dict[int, Samp
                 left_out["rows without an image"] += 1
             elif label := find_majority(_parse_votes(fields, place)):
                 split, subfolder = USAGES[usage]
-                found[row] = Sample(f"{subfolder}/{name}", label, split)
+                found[row] = Sample(f"{subfolder}/{name}", {task: label}, split)
             else:
                 left_out["images without a majority for an expression"] += 1
     note_left_out(source, left_out)
@@ -134,7 +134,7 @@ def _find_pixels(pixels: Path, source: Path, n_rows: int, found: Mapping[int, Sa
         offset, place, usage = rows[row]
         if usage not in USAGES or USAGES[usage][0] != sample.split:
             raise UserError(f"{place}: Usage is '{usage}', but another in {source}; get both files again")
-        samples.append(PixelSample(sample.path, sample.label, sample.split, offset=offset, place=place))
+        samples.append(PixelSample(sample.path, sample.labels, sample.split, offset=offset, place=place))
     return samples
 
 

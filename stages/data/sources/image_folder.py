@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from stages.core.errors import UserError
 from stages.core.suggestions import list_names
+from stages.core.task_labels import list_labels
 from stages.data.sources.base import (
     EXTENSIONS,
     SPLITS,
@@ -15,14 +16,13 @@ from stages.data.sources.base import (
     Manifest,
     Sample,
     Tolerance,
-    assign_splits,
     build_manifest,
     select_samples,
     walk_images,
 )
 from stages.data.sources.reader import Reader
 from stages.settings.datasets import SOURCE, RatioSplit, ThinnedDataset, Validation
-from stages.settings.section import either
+from stages.settings.section import OPTIONAL, Name, either
 
 
 class ImageFolder(ThinnedDataset):
@@ -30,13 +30,17 @@ class ImageFolder(ThinnedDataset):
 
     `path`: folder below `data_root`. `split: folders` where it holds `train/<class>/` and `test/<class>/` (and, if
     you like, `validation/<class>/`); `split: {test: 0.2, seed: 0}` where it holds `<class>/` and a stratified fifth
-    is to be kept for testing.
+    is to be kept for testing. `labels: {TASK: folder}` is the long form of `task: TASK`; with `labels: {}` the folders
+    are no classes: all images below `path` are training images without any label.
     """
 
     source: Literal["image_folder"] = SOURCE
+    labels: Annotated[dict[Name, Literal["folder"]], Field(max_length=1), OPTIONAL] = Field(
+        None, description="`{TASK: folder}`, where the class folders are a task's labels, or `{}`."
+    )
     path: str = Field(description="Folder below `data_root`.")
-    split: either(text=Literal["folders"], section=RatioSplit) = Field(
-        description="`folders` where train/ and test/ hold the class folders, or a ratio."
+    split: Annotated[either(text=Literal["folders"], section=RatioSplit), OPTIONAL] = Field(
+        None, description="`folders` where train/ and test/ hold the class folders, or a ratio; none without labels."
     )
     validation: Validation = None
 
@@ -47,7 +51,7 @@ def read(settings: Mapping[str, Any], data_root: Path, tolerance: Tolerance) -> 
     `split: folders`, the default, takes `train/<class>/…`, `test/<class>/…` and, where there is
     one, `validation/<class>/…`; a mapping such as `{test: 0.2, seed: 0}` takes `<class>/…` and
     splits it, class by class. Subfolders of a class belong to it; hidden files and files without
-    an image's extension are ignored. `part`, `validation` and `samples`: see `select_samples`.
+    an image's extension are ignored. Without labels all images train. See also `select_samples`.
 
     Raises:
         ValueError: a folder is missing or empty, or the dataset breaks a rule of `build_manifest`.
@@ -55,8 +59,11 @@ def read(settings: Mapping[str, Any], data_root: Path, tolerance: Tolerance) -> 
     folder = data_root / settings["path"]
     if not folder.is_dir():
         raise UserError(f"{folder}: is not a folder; correct `path` or `data_root`")
+    tasks = list_labels(settings)
     split = settings.get("split", "folders")
-    if split == "folders":
+    if not tasks:
+        samples = [Sample(path, {}, "train") for path in walk_images(folder)]
+    elif split == "folders":
         present = [name for name in SPLITS if (folder / name).is_dir()]
         missing = [name for name in SPLITS if name not in (*present, "validation")]
         if missing:
@@ -65,14 +72,12 @@ def read(settings: Mapping[str, Any], data_root: Path, tolerance: Tolerance) -> 
             ratio = "" if present else ", or set `split` to a ratio such as {test: 0.2, seed: 0}"
             raise UserError(f"{folder}: {found}; add or rename it{ratio}")
         samples = [
-            Sample(f"{name}/{path}", label, name)
+            Sample(f"{name}/{path}", dict.fromkeys(tasks, label), name)
             for name in present
             for path, label in find_labeled_images(folder / name)
         ]
     else:
-        images = sorted(find_labeled_images(folder))
-        splits = assign_splits([label for _, label in images], split)
-        samples = [Sample(path, label, name) for (path, label), name in zip(images, splits, strict=True)]
+        samples = [Sample(path, dict.fromkeys(tasks, label), "train") for path, label in find_labeled_images(folder)]
     return build_manifest(select_samples(samples, settings, folder), FileLoader(folder), settings, folder)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from stages.core.task_labels import list_audits, list_labels
 from stages.data.sources.registry import find_reader
 
 
@@ -26,11 +27,13 @@ def list_label_files(settings: Mapping[str, Any], data_root: str | Path) -> list
 def decisive_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a dataset that decide its images and labels.
 
-    Without `path` and `images`, which say where it lies, and without `columns.audit`, which is held back.
+    Without `path` and `images`, which say where it lies, and without `audit`, which is held back.
     """
-    decisive = {name: value for name, value in settings.items() if name not in ("path", "images")}
+    decisive = {name: value for name, value in settings.items() if name not in ("path", "images", "audit", "tasks")}
     if "columns" in settings:
         decisive["columns"] = {name: column for name, column in settings["columns"].items() if name != "audit"}
+    if tasks := {task: settings["tasks"][task] for task in list_labels(settings) if task in settings.get("tasks", {})}:
+        decisive["tasks"] = tasks
     return decisive
 
 
@@ -40,5 +43,8 @@ def place_images(settings: Mapping[str, Any]) -> str:
 
 
 def audit_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What decides a dataset's audit labels beside `decisive_settings`: column by task."""
-    return dict(settings.get("columns", {}).get("audit", {}))
+    """What decides a dataset's audit labels beside `decisive_settings`: by task its column, and its classes' names."""
+    of_tasks = settings.get("tasks", {})
+    return {
+        task: [column, of_tasks[task]] if task in of_tasks else column for task, column in list_audits(settings).items()
+    }

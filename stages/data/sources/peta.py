@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from stages.core.suggestions import list_names, suggest
-from stages.data.sources.base import EXTENSIONS, FileLoader, Manifest, Sample, Tolerance, build_manifest
+from stages.data.sources.base import EXTENSIONS, FileLoader, Manifest, Sample, Tolerance, build_manifest, select_samples
 from stages.data.sources.published import (
     LARGEST_SHARE_MISSING,
     BadEntryError,
@@ -23,7 +23,6 @@ from stages.data.sources.published import (
     count_bad_entries,
     note_left_out,
     read_lines,
-    split_samples,
 )
 from stages.data.sources.reader import Publisher, Reader, known_by
 from stages.settings.datasets import SOURCE, FifthForValidation, PublishedPath, SixthForTesting, ThinnedDataset
@@ -71,10 +70,10 @@ def read(settings: Mapping[str, Any], data_root: Path, tolerance: Tolerance) -> 
     samples, left_out = [], Counter()
     for name in PARTS:
         found, counts = _read_part(folder / name / "archive", tolerance)
-        samples += [Sample(f"{name}/archive/{image}", label, "train") for image, label in found]
+        samples += [Sample(f"{name}/archive/{image}", {settings["task"]: label}, "train") for image, label in found]
         left_out += counts
     note_left_out(folder, left_out)
-    chosen = split_samples(samples, settings, folder, test=1 / 6, validation=1 / 5)
+    chosen = select_samples(samples, settings, folder, test=1 / 6, validation=1 / 5)
     return build_manifest(chosen, FileLoader(folder), settings, folder)
 
 

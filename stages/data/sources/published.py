@@ -4,13 +4,11 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from stages.core.errors import UserError
 from stages.core.suggestions import list_names
-from stages.data.sources.base import Sample, Tolerance, assign_splits, locate_image, normalize_path, select_samples
+from stages.data.sources.base import Tolerance, locate_image, normalize_path
 
 LARGEST_SHARE_MISSING = 0.01
 """With more of its images missing a dataset is taken for partly unpacked."""
@@ -109,27 +107,6 @@ def read_lines(path: Path, fields: Sequence[str], *, n_header: int = 0) -> Itera
             )
         if found:
             yield f"{path}, line {number}", found
-
-
-def split_samples(
-    samples: Sequence[Sample], settings: Mapping[str, Any], source: Path, *, test: float, validation: float
-) -> list[Sample]:
-    """Split images that their publisher leaves in one piece, class by class.
-
-    Args:
-        samples: in any order; whatever their split is, it is set.
-        settings: `split`, and what `select_samples` uses.
-        source: to name in messages.
-        test: share of the images, where `split` is left out.
-        validation: share of the training images, where `validation` is left out.
-
-    Raises:
-        ValueError: see `select_samples`.
-    """
-    ordered = sorted(samples, key=lambda sample: sample.path)
-    splits = assign_splits([sample.label for sample in ordered], settings.get("split", {"test": test}))
-    divided = [replace(sample, split=split) for sample, split in zip(ordered, splits, strict=True)]
-    return select_samples(divided, {"validation": validation, **settings}, source)
 
 
 def note_left_out(source: Path, counts: Mapping[str, int]) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from stages.core.task_labels import list_held_back
 from stages.data.sources.base import Manifest, Tolerance
 from stages.settings.datasets import Dataset
 
@@ -62,7 +63,7 @@ class Reader:
     origin: str = f"from a folder or table; whose, is not said. {TERMS}"
     label_files: Callable[[Settings], Sequence[Sequence[str]]] = lambda settings: ()
     place_images: Callable[[Settings], str] = lambda settings: settings.get("path", "")
-    audited_tasks: Callable[[Settings], list[str]] = lambda settings: list(settings.get("columns", {}).get("audit", {}))
+    audited_tasks: Callable[[Settings], list[str]] = list_held_back
     cropped: Callable[[Settings], bool] = lambda settings: False
     recognize: Callable[[Path], Recognized | None] = lambda folder: None
 

@@ -40,6 +40,24 @@ def read_source(settings: Mapping[str, Any], data_root: str | Path, tolerance: T
         ) from None
 
 
+def read_dataset(settings: Mapping[str, Any], name: str) -> Manifest:
+    """A dataset of an experiment.
+
+    Args:
+        settings: of the experiment, defaults filled in.
+        name: of the dataset.
+
+    Raises:
+        ValueError: it cannot be read; the message names it.
+    """
+    images = settings["images"]
+    tolerance = Tolerance(images["outside_data_root"] == "allow", images["on_error"] == "skip")
+    try:
+        return read_source(settings["datasets"][name], settings["data_root"], tolerance)
+    except UserError as error:
+        raise UserError(f"dataset {name}: {error}") from None
+
+
 def find_reader(name: str) -> "Reader":
     """The reader of a source; of the readers' modules only its own is imported.
 

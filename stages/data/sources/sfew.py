@@ -51,7 +51,8 @@ def read(settings: Mapping[str, Any], data_root: Path, tolerance: Tolerance) -> 
         faces = list(_find_faces(top))
         if absent := [label for label in EXPRESSIONS if label not in {label for label, _ in faces}]:
             raise IncompleteError(top, f"images in folders called {list_names(absent)}")
-        samples += [Sample(path.relative_to(folder).as_posix(), label, split) for label, path in faces]
+        paths = [(label, path.relative_to(folder).as_posix()) for label, path in faces]
+        samples += [Sample(path, {settings["task"]: label}, split) for label, path in paths]
     return build_manifest(select_samples(samples, settings, folder), FileLoader(folder), settings, folder)
 
 

@@ -9,16 +9,21 @@ from pydantic import Field
 
 from stages.core.errors import UserError
 from stages.core.seeds import derive_seed
+from stages.core.task_labels import list_labels
 from stages.data.sources.base import SPLITS, Manifest, Sample, Tolerance, build_manifest
+from stages.data.sources.labels import hold_back, rename_labels
 from stages.data.sources.reader import Reader
 from stages.settings.datasets import SOURCE, Dataset
-from stages.settings.section import OPTIONAL, Section, Seed
+from stages.settings.section import OPTIONAL, Name, Section, Seed
 
 if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
 FREQUENCIES = {"expression": (0.18, 0.23, 0.22, 0.20, 0.17), "pose": (0.17, 0.20, 0.26, 0.20, 0.17)}
+
+
+Kind = Literal["expression", "pose"]
 
 
 class FaceSamples(Section):
@@ -33,11 +38,14 @@ class SyntheticFaces(Dataset):
     """Cartoon faces drawn in code.
 
     `style: dark_noisy` or `bright_clean`, `seed`, `samples: {train: n, validation: n, test: n}`; the task is
-    `expression` or `pose`.
+    `expression` or `pose`, or `labels: {mood: expression, pose: pose}` names one or both; the other is held back.
     """
 
     source: Literal["synthetic_faces"] = SOURCE
-    task: Literal["expression", "pose"] = Field(description="What the drawn faces are labelled for.")
+    task: Annotated[Kind, OPTIONAL] = Field(None, description="What the drawn faces are labelled for.")
+    labels: Annotated[dict[Name, Kind], OPTIONAL] = Field(
+        None, description="What they are labelled for, by task. In the place of `task`."
+    )
     style: Literal["dark_noisy", "bright_clean"] = Field(description="How the faces look.")
     seed: Annotated[Seed, OPTIONAL] = Field(
         None, description="Of the faces; datasets with different seeds share none. 0 where it is left out."
@@ -86,7 +94,7 @@ def list_classes() -> dict[str, tuple[str, ...]]:
 
 
 def read(settings: Mapping[str, Any], data_root: Path, tolerance: Tolerance) -> Manifest:
-    """Faces by `seed`, `style` and `samples`; the class for the other task is an audit label.
+    """Faces by `seed`, `style` and `samples`; what they are not labelled for is an audit label.
 
     Face i of a split depends on seed, style, split and i, not on how many there are.
 
@@ -95,10 +103,10 @@ def read(settings: Mapping[str, Any], data_root: Path, tolerance: Tolerance) -> 
     """
     from stages.data.sources.faces import STYLES
 
-    task, style = settings["task"], settings["style"]
-    if task not in FREQUENCIES:
+    tasks, style = list_labels(settings), settings["style"]
+    if unknown := set(tasks.values()) - set(FREQUENCIES):
         raise UserError(
-            f"synthetic_faces are labelled for {' or '.join(FREQUENCIES)}, not for '{task}'; correct `task`"
+            f"synthetic_faces are labelled for {' or '.join(FREQUENCIES)}, not for '{unknown.pop()}'; correct `task`"
         )
     if style not in STYLES:
         raise UserError(f"synthetic_faces have no style '{style}'; set `style` to {' or '.join(STYLES)}")
@@ -106,14 +114,18 @@ def read(settings: Mapping[str, Any], data_root: Path, tolerance: Tolerance) -> 
     samples = []
     for split in SPLITS:
         for number in range(settings["samples"][split]):
-            labels = load.start(split, number)[1]
-            label = labels.pop(task)
-            samples.append(Sample(f"{split}/{number:06d}.png", label, split, labels))
+            drawn = load.start(split, number)[1]
+            labels = {task: drawn[kind] for task, kind in tasks.items()}
+            held_back = {kind: label for kind, label in drawn.items() if kind not in tasks.values()}
+            samples.append(Sample(f"{split}/{number:06d}.png", labels, split, held_back))
+    samples = rename_labels(samples, settings, "synthetic_faces")
+    samples = hold_back(samples, settings.get("known", {}), settings.get("seed", 0), "synthetic_faces")
     return build_manifest(samples, load, settings, "synthetic_faces")
 
 
 def _list_audited_tasks(settings: Mapping[str, Any]) -> list[str]:
-    return [task for task in FREQUENCIES if task != settings["task"]]
+    held_back = [kind for kind in FREQUENCIES if kind not in list_labels(settings).values()]
+    return list(dict.fromkeys([*held_back, *settings.get("known", {})]))
 
 
 READER = Reader(

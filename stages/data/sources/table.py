@@ -8,13 +8,13 @@ from pydantic import Field
 
 from stages.core.errors import UserError
 from stages.core.suggestions import list_names, suggest
+from stages.core.task_labels import list_audits, list_labels
 from stages.data.sources.base import (
     SPLITS,
     FileLoader,
     Manifest,
     Sample,
     Tolerance,
-    assign_splits,
     build_manifest,
     normalize_path,
     select_samples,
@@ -33,19 +33,19 @@ class TableColumns(Section):
     """What the columns are called."""
 
     path: str = Field(description="Column of image paths.")
-    label: str = Field(description="Column of the task's labels.")
+    label: Annotated[str, OPTIONAL] = Field(None, description="Column of the labels of `task`.")
     split: Annotated[str, OPTIONAL] = Field(None, description="Column that says train, validation or test.")
-    audit: Annotated[dict[Name, str], OPTIONAL] = Field(
-        None, description="Column by task, for labels that are known but never trained on."
-    )
+    audit: Annotated[dict[Name, str], OPTIONAL] = Field(None, description="The same as the dataset's `audit`.")
 
 
 class Table(ThinnedDataset):
     """A CSV or Parquet file with a row for each image.
 
-    `path`: the file. `columns: {path, label, split, audit}` name its columns; `audit: {gender: gender}` maps a task
-    to a column that is carried along, never trained on. `images`: the folder that paths start from, the table's own
-    where left out. `split: column` (train, test and, if you like, validation) or a ratio as above.
+    `path`: the file. `labels: {age: age_group, gender: sex}` names the column of every task, in which an empty cell is
+    an unknown label; `task: age` with `columns.label` is short for one task that every row has a label for.
+    `audit: {gender: sex}` maps a task to a column that is carried along, never trained on. `columns: {path, split}`
+    name the others. `images`: the folder that paths start from, the table's own where left out. `split: column` (train,
+    test and, if you like, validation) or a ratio as above.
     """
 
     source: Literal["table"] = SOURCE
@@ -53,7 +53,18 @@ class Table(ThinnedDataset):
     images: Annotated[str, OPTIONAL] = Field(
         None, description="Folder of the images below `data_root`; the table's own where it is left out."
     )
+    labels: Annotated[dict[Name, str], OPTIONAL] = Field(
+        None, description="Column by task; an empty cell is an unknown label. In the place of `task`."
+    )
+    audit: Annotated[dict[Name, str], OPTIONAL] = Field(
+        None, description="Column by task, for labels that are known but never trained on."
+    )
     columns: TableColumns = Field(description=TableColumns.__doc__)
+    duplicates: Annotated[Literal["stop", "first", "majority"], OPTIONAL] = Field(
+        None,
+        description="Of images in several rows: refuse them, as where it is left out, take the first row, or of each "
+        "task the most frequent class.",
+    )
     split: either(text=Literal["column"], section=RatioSplit) = Field(
         description="`column` to take `columns.split`, or a ratio."
     )
@@ -65,8 +76,8 @@ def read(settings: Mapping[str, Any], data_root: Path, tolerance: Tolerance) -> 
 
     All columns are read as text, without the blanks around it. `split: column` takes
     `columns.split`, which says train, test or validation; a mapping such as `{test: 0.2, seed: 0}`
-    splits the rows, class by class. An audit label may be empty: it is then not known. `part`,
-    `validation` and `samples`: see `select_samples`.
+    splits the rows, class by class. A label may be empty where `labels` names its column, and an audit label always:
+    it is then not known. See also `select_samples`.
 
     Raises:
         ValueError: the file or a column is missing, a path, label or split is empty or unknown,
@@ -85,20 +96,21 @@ def read(settings: Mapping[str, Any], data_root: Path, tolerance: Tolerance) -> 
         raise UserError(f"{path}: does not exist; correct `path` or `data_root`")
     if not folder.is_dir():
         raise UserError(f"{folder}: is not a folder; correct `images` or `data_root`")
-    audit = columns.get("audit", {})
-    others = [*audit.values(), *([columns["split"]] if split == "column" else [])]
-    roots = tolerance.list_roots(data_root)
-    paths, labels, text = read_rows(path, folder, columns["path"], columns["label"], others, roots)
+    labels, audit = list_labels(settings), list_audits(settings)
+    filled = [] if "labels" in settings else list(labels.values())
+    others = [*labels.values(), *audit.values(), *([columns["split"]] if split == "column" else [])]
+    paths, text = read_rows(path, folder, columns["path"], filled, others, tolerance.list_roots(data_root))
+    splits = ["train"] * len(paths)
     if split == "column":
         splits = text[columns["split"]]
         _check_splits(path, columns["split"], splits)
-    else:
-        # By path, so that the order of the rows does not matter.
-        order = sorted(range(len(paths)), key=paths.__getitem__)
-        drawn = assign_splits([labels[row] for row in order], split)
-        splits = [name for _, name in sorted(zip(order, drawn, strict=True))]
     samples = [
-        Sample(paths[row], labels[row], splits[row], {task: text[name][row] or None for task, name in audit.items()})
+        Sample(
+            paths[row],
+            {task: text[name][row] or None for task, name in labels.items()},
+            splits[row],
+            {task: text[name][row] or None for task, name in audit.items()},
+        )
         for row in range(len(paths))
     ]
     return build_manifest(select_samples(samples, settings, path), FileLoader(folder), settings, path)
@@ -108,23 +120,23 @@ def read_rows(
     path: Path,
     folder: Path,
     path_column: str,
-    label_column: str,
+    filled: Sequence[str],
     others: Sequence[str] = (),
     roots: Sequence[Path] | None = (),
-) -> tuple[list[str], list[str], dict[str, list[str]]]:
-    """Image paths from `folder`, labels, and the text of `others` by column, one entry per row.
+) -> tuple[list[str], dict[str, list[str]]]:
+    """Image paths from `folder`, and the text of `filled` and `others` by column, one entry per row.
 
     Images may lie below `folder`, below the table's own, and below `roots`; anywhere where that is None.
 
     Raises:
-        ValueError: see `read_text`; or a path or label is empty, or a path lies elsewhere.
+        ValueError: see `read_text`; or a path or an entry of `filled` is empty, or a path lies elsewhere.
     """
-    text = read_text(path, [path_column, label_column, *others])
-    _check_filled(path, path_column, text[path_column])
-    _check_filled(path, label_column, text[label_column])
+    text = read_text(path, [path_column, *filled, *others])
+    for name in (path_column, *filled):
+        _check_filled(path, name, text[name])
     roots = None if roots is None else (path.parent, *roots)
     paths = [_normalize(path, row, name, folder, roots) for row, name in enumerate(text[path_column], start=1)]
-    return paths, text[label_column], text
+    return paths, text
 
 
 def read_column_names(path: Path) -> list[str]:

@@ -8,6 +8,7 @@ import pytest
 from stages.data.sources.aflw import POSES
 from stages.data.sources.base import STRICT, Tolerance
 from stages.data.sources.registry import read_source
+from tests.single import classes_of, label_of
 
 TABLES = """
     CREATE TABLE Faces (face_id INTEGER, file_id TEXT, db_id TEXT);
@@ -48,12 +49,12 @@ def read(root, tolerance=STRICT, **settings):
 
 def test_faces_become_samples_of_five_poses(database, tmp_path):
     manifest = read(tmp_path)
-    assert manifest.classes == tuple(sorted(POSES))
-    assert {one.path: one.label for one in manifest.samples} == {
+    assert classes_of(manifest) == tuple(sorted(POSES))
+    assert {one.path: label_of(one) for one in manifest.samples} == {
         f"flickr/{number % 3}/image{number:05d}.png#{number}": POSES[number % 5] for number in YAWS
     }
     for pose in POSES:
-        splits = Counter(one.split for one in manifest.samples if one.label == pose)
+        splits = Counter(one.split for one in manifest.samples if label_of(one) == pose)
         assert splits == {"train": 3, "validation": 1, "test": 1}
 
 
@@ -70,7 +71,7 @@ def test_several_faces_of_an_image_are_several_samples(database, tmp_path, find_
     database("INSERT INTO FaceRect VALUES (99, -5, -5, 15, 15, 0)")
     manifest = read(tmp_path)
     sample = next(one for one in manifest.samples if one.path == "flickr/0/image00000.png#99")
-    assert sample.label == "frontal"
+    assert label_of(sample) == "frontal"
     assert find_box(manifest.load(sample, 224)) == (0, 0, 10, 10)
 
 
@@ -80,14 +81,14 @@ def test_several_faces_of_an_image_are_several_samples(database, tmp_path, find_
 )
 def test_poses_meet_at_30_and_60_degrees(database, tmp_path, degrees, pose):
     database(f"UPDATE FacePose SET yaw = {math.radians(degrees)} WHERE face_id = 7")
-    assert next(one.label for one in read(tmp_path).samples if one.path.endswith("#7")) == POSES[pose]
+    assert next(label_of(one) for one in read(tmp_path).samples if one.path.endswith("#7")) == POSES[pose]
 
 
 def test_the_settings_may_move_the_edges(database, tmp_path):
-    default = Counter(one.label for one in read(tmp_path).samples)
+    default = Counter(label_of(one) for one in read(tmp_path).samples)
     database(f"UPDATE FacePose SET yaw = {math.radians(22)} WHERE face_id = 7")
-    assert Counter(one.label for one in read(tmp_path).samples) == default
-    moved = Counter(one.label for one in read(tmp_path, yaw_edges=[-60, -20, 20, 60]).samples)
+    assert Counter(label_of(one) for one in read(tmp_path).samples) == default
+    moved = Counter(label_of(one) for one in read(tmp_path, yaw_edges=[-60, -20, 20, 60]).samples)
     assert moved == default - Counter(["frontal"]) + Counter(["right"])
     for edges in ([-60, 20, -20, 60], [-60, -20, -20, 60]):
         with pytest.raises(

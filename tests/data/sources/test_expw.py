@@ -5,6 +5,7 @@ import pytest
 from stages.data.sources.base import STRICT, Tolerance
 from stages.data.sources.expw import EXPRESSIONS
 from stages.data.sources.registry import read_source
+from tests.single import classes_of, label_of
 
 GOOD = [
     f"{name}_{number}.jpg 0 5 10 20 25 42.5 {label}" for label, name in enumerate(EXPRESSIONS) for number in range(5)
@@ -26,12 +27,12 @@ def read(tmp_path, draw):
 
 def test_faces_become_samples_with_the_class_of_their_number(read):
     manifest = read()
-    assert manifest.classes == tuple(sorted(EXPRESSIONS))
-    assert {(one.path, one.label) for one in manifest.samples} == {
+    assert classes_of(manifest) == tuple(sorted(EXPRESSIONS))
+    assert {(one.path, label_of(one)) for one in manifest.samples} == {
         (f"image/origin/{name}_{number}.jpg#0", name) for name in EXPRESSIONS for number in range(5)
     }
     for label in EXPRESSIONS:
-        splits = Counter(one.split for one in manifest.samples if one.label == label)
+        splits = Counter(one.split for one in manifest.samples if label_of(one) == label)
         assert splits == {"train": 3, "validation": 1, "test": 1}
 
 
@@ -46,7 +47,7 @@ def test_the_box_is_cut_out_with_the_margin(read, tmp_path, draw, find_box):
 def test_several_faces_of_an_image_are_several_samples(read):
     manifest = read(*GOOD, "angry_0.jpg 1 0 25 35 10 9.1 6")
     faces = {one.path: one for one in manifest.samples if one.file == "image/origin/angry_0.jpg"}
-    assert {path: (one.label, one.box) for path, one in faces.items()} == {
+    assert {path: (label_of(one), one.box) for path, one in faces.items()} == {
         "image/origin/angry_0.jpg#0": ("angry", (10, 5, 20, 25)),
         "image/origin/angry_0.jpg#1": ("neutral", (25, 0, 35, 10)),
     }

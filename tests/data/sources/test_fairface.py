@@ -9,6 +9,7 @@ from stages.data.sources.registry import read_source
 from stages.settings.checks import EXPERIMENT, check_keys
 from stages.settings.errors import SettingsError
 from stages.tools.guessing import find_datasets
+from tests.single import classes_of, label_of
 
 AGES, GENDERS, RACES = LABELS.values()
 HEADER = "file,age,gender,race,service_test"
@@ -42,11 +43,11 @@ def read(tmp_path, draw):
 
 def test_train_and_val_become_training_and_test_samples(read):
     manifest = read(validation=0.2)
-    assert manifest.classes == tuple(sorted(AGES))
-    assert Counter((one.split, one.label) for one in manifest.samples) == {
+    assert classes_of(manifest) == tuple(sorted(AGES))
+    assert Counter((one.split, label_of(one)) for one in manifest.samples) == {
         (split, age): count for split, count in (("train", 4), ("validation", 1), ("test", 2)) for age in AGES
     }
-    assert {one.path: one.label for one in manifest.samples if one.split == "test"} == {
+    assert {one.path: label_of(one) for one in manifest.samples if one.split == "test"} == {
         f"val/{number}.jpg": AGES[number % 9] for number in range(18)
     }
     with manifest.load(manifest.samples[0], 32) as image:
@@ -55,13 +56,13 @@ def test_train_and_val_become_training_and_test_samples(read):
 
 @pytest.mark.parametrize("label", LABELS)
 def test_every_column_may_be_the_label(read, label):
-    assert set(read(label=label).classes) == set(LABELS[label])
+    assert set(classes_of(read(label=label))) == set(LABELS[label])
 
 
 def test_other_columns_may_be_held_back(read):
     manifest = read(label="race", audit={"sex": "gender", "age": "age"})
     first = next(one for one in manifest.samples if one.path == "val/3.jpg")
-    assert (first.label, first.audit) == ("Latino_Hispanic", {"sex": "Male", "age": "20-29"})
+    assert (label_of(first), first.audit) == ("Latino_Hispanic", {"sex": "Male", "age": "20-29"})
     assert read(label="race").samples[0].audit == {}
 
 
@@ -124,7 +125,7 @@ def test_what_was_not_unpacked_is_one_line(read, tmp_path):
     with pytest.raises(ValueError, match=r"_val\.csv: '\.\./\.\./x\.jpg' lies outside"):
         read(val=["../../x.jpg,3-9,Male,White,True"])
     (tmp_path / "FairFace/fairface_label_val.csv").unlink()
-    settings = {"source": "fairface", "path": "FairFace", "columns": {"label": "age"}}
+    settings = {"source": "fairface", "task": "age", "path": "FairFace", "columns": {"label": "age"}}
     with pytest.raises(ValueError, match=r"lacks fairface_label_val\.csv; get FairFace from .* \(https://github\.com/"):
         read_source(settings, tmp_path)
 
@@ -139,9 +140,9 @@ def test_it_is_recognized_and_a_task_chooses_its_column(read, tmp_path):
         "path": "FairFace",
         "columns": {"label": "age"},
     }
-    guess.set_task("gender")
+    guess.set_tasks(["gender"])
     guess.add_audit({"age": AGES, "gender": GENDERS})
-    assert guess.settings["columns"] == {"label": "gender", "audit": {"age": "age"}}
+    assert (guess.tasks, guess.settings["audit"]) == ({"gender": "gender"}, {"age": "age"})
     assert guess.list_other_labels() == ["race"]
 
 

@@ -6,6 +6,7 @@ import pytest
 from stages.data.sources.base import Tolerance
 from stages.data.sources.ferplus import CLASSES, USAGES, VOTES, find_majority
 from stages.data.sources.registry import read_source
+from tests.single import classes_of, label_of
 
 HEADER = ",".join(["Usage", "Image name", *VOTES])
 ROWS = [
@@ -60,8 +61,8 @@ def test_published_splits_and_majorities_become_samples(tmp_path, draw, images):
     write_votes(tmp_path)
     draw_images(draw, images)
     manifest = read(tmp_path)
-    assert manifest.classes == tuple(sorted(CLASSES))
-    assert {(one.path, one.label, one.split) for one in manifest.samples} == {
+    assert classes_of(manifest) == tuple(sorted(CLASSES))
+    assert {(one.path, label_of(one), one.split) for one in manifest.samples} == {
         (f"{folder}/fer{3 * number + at:07d}.png", label, split)
         for number, label in enumerate(CLASSES)
         for at, (split, folder) in enumerate(USAGES.values())
@@ -81,8 +82,8 @@ def test_without_images_the_pixels_of_the_same_row_are_taken(tmp_path, draw):
         assert (np.asarray(image) == number).all()
     draw_images(draw)
     from_images = read(tmp_path).samples
-    assert [(one.path, one.label, one.split) for one in from_images] == [
-        (one.path, one.label, one.split) for one in manifest.samples
+    assert [(one.path, label_of(one), one.split) for one in from_images] == [
+        (one.path, label_of(one), one.split) for one in manifest.samples
     ]
 
 

@@ -5,6 +5,7 @@ import pytest
 from stages.data.sources.base import STRICT, Tolerance
 from stages.data.sources.peta import PARTS
 from stages.data.sources.registry import read_source
+from tests.single import classes_of, label_of
 
 AGES = {"personalLess30": "16-30", "personalLess45": "31-45", "personalLess60": "46-60", "personalLarger60": "61+"}
 
@@ -31,19 +32,19 @@ def read(tmp_path, draw):
 
 
 def labels_of(manifest):
-    return {one.path: one.label for one in manifest.samples}
+    return {one.path: label_of(one) for one in manifest.samples}
 
 
 def test_people_and_images_become_samples_of_four_age_stages(read):
     manifest = read()
-    assert manifest.classes == ("16-30", "31-45", "46-60", "61+")
+    assert classes_of(manifest) == ("16-30", "31-45", "46-60", "61+")
     labels = labels_of(manifest)
     assert len(labels) == 9 * 4 * 2 + 4
     assert labels["3DPeS/archive/2_22_FRAME_22_RGB.bmp"] == "31-45"
     assert labels["CUHK/archive/0004.png"] == "61+"
     # 19 images of each stage.
-    for stage in manifest.classes:
-        splits = Counter(one.split for one in manifest.samples if one.label == stage)
+    for stage in classes_of(manifest):
+        splits = Counter(one.split for one in manifest.samples if label_of(one) == stage)
         assert splits == {"train": 13, "validation": 3, "test": 3}
     with manifest.load(manifest.samples[0], 32) as image:
         assert image.size == (40, 30)

@@ -3,14 +3,13 @@ from typing import get_args
 
 import pytest
 
-from stages.data.sources.base import Sample
+from stages.data.sources.base import Sample, select_samples
 from stages.data.sources.published import (
     IncompleteError,
     check_images,
     find_file,
     note_left_out,
     read_lines,
-    split_samples,
 )
 from stages.data.sources.registry import list_readers, read_source
 from stages.settings.checks import EXPERIMENT, check_keys
@@ -82,10 +81,11 @@ def test_a_line_cut_short_and_a_file_that_is_no_text_are_named(tmp_path):
 
 
 def test_splits_follow_the_settings_and_not_the_order_of_the_lines():
-    samples = [Sample(f"{number:02d}", "ab"[number % 2], "train") for number in range(60)]
+    samples = [Sample(f"{number:02d}", {"letter": "ab"[number % 2]}, "train") for number in range(60)]
 
     def split(samples, **settings):
-        divided = split_samples(samples, settings, Path("x"), test=1 / 6, validation=1 / 5)
+        settings = {"task": "letter", **settings}
+        divided = select_samples(samples, settings, Path("x"), test=1 / 6, validation=1 / 5)
         return {sample.path: sample.split for sample in divided}
 
     def count(splits):

@@ -5,6 +5,7 @@ import pytest
 
 from stages.data.sources.registry import read_source
 from stages.data.sources.sfew import EXPRESSIONS
+from tests.single import classes_of, label_of
 
 DEEP = {"Train": "Train/Train_Aligned_Faces", "Val": "Val/Val_Aligned_Faces_new/Val_Aligned_Faces"}
 
@@ -24,11 +25,11 @@ def read(faces, **settings):
 
 def test_train_and_val_become_training_and_test_samples(faces):
     manifest = read(faces, validation=0.3)
-    assert manifest.classes == EXPRESSIONS
-    assert Counter((one.split, one.label) for one in manifest.samples) == {
+    assert classes_of(manifest) == EXPRESSIONS
+    assert Counter((one.split, label_of(one)) for one in manifest.samples) == {
         (split, name): count for split, count in (("train", 2), ("validation", 1), ("test", 1)) for name in EXPRESSIONS
     }
-    assert {one.path for one in manifest.samples if one.label == "sad" and one.split == "test"} == {
+    assert {one.path for one in manifest.samples if label_of(one) == "sad" and one.split == "test"} == {
         f"{DEEP['Val']}/Sad/film_0.png"
     }
     with manifest.load(manifest.samples[0], 32) as image:
@@ -39,7 +40,7 @@ def test_depth_and_case_of_the_folders_do_not_matter(faces, tmp_path, draw):
     for name in EXPRESSIONS:
         draw(*(f"other/train/{name}/film_{number}.png" for number in range(3)))
         draw(f"other/VAL/{name.upper()}/film_0.png")
-    labels = [[(one.label, one.split) for one in read(root).samples] for root in (faces, tmp_path / "other")]
+    labels = [[(label_of(one), one.split) for one in read(root).samples] for root in (faces, tmp_path / "other")]
     assert Counter(labels[0]) == Counter(labels[1])
 
 

@@ -9,6 +9,7 @@ from PIL import Image
 
 from stages.data.sources.base import STRICT, Tolerance
 from stages.data.sources.registry import read_source
+from tests.single import classes_of, label_of
 
 COLUMNS = {"path": "path", "label": "age", "split": "split", "audit": {"gender": "gender"}}
 HEADER = "path,age,split,gender\n"
@@ -27,14 +28,14 @@ def read(root, content=HEADER + ROWS, tolerance=STRICT, **settings):
 
 def test_rows_become_samples(tmp_path):
     manifest = read(tmp_path)
-    assert [(one.path, one.label, one.split, one.audit["gender"]) for one in manifest.samples] == [
+    assert [(one.path, label_of(one), one.split, one.audit["gender"]) for one in manifest.samples] == [
         ("a.png", "0-12", "train", None),
         ("b.png", "61+", "train", "female"),
         ("e.png", "61+", "validation", None),
         ("c.png", "0-12", "test", "male"),
         ("d.png", "61+", "test", "male"),
     ]
-    assert manifest.classes == ("0-12", "61+")
+    assert classes_of(manifest) == ("0-12", "61+")
     Image.new("L", (3, 2)).save(tmp_path / "a.png")
     with manifest.load(manifest.samples[0], 32) as image:
         assert image.size == (3, 2)
@@ -44,7 +45,7 @@ def test_everything_is_text(tmp_path):
     manifest = read(
         tmp_path, HEADER + "1,007,train,true\n2, NA ,train,1\n3,007,test,\n4,NA,test,1.50\n5,NA, validation ,0\n"
     )
-    assert [one.label for one in manifest.samples] == ["007", "NA", "NA", "007", "NA"]
+    assert [label_of(one) for one in manifest.samples] == ["007", "NA", "NA", "007", "NA"]
     assert [one.audit["gender"] for one in manifest.samples] == ["true", "1", "0", None, "1.50"]
 
 
@@ -134,7 +135,7 @@ def test_ratio_does_not_depend_on_the_order_of_rows(tmp_path):
     ratio = {"test": 0.2, "seed": 3}
     first = read(tmp_path, HEADER + "".join(rows), split=ratio).samples
     assert read(tmp_path, HEADER + "".join(rows[::-1]), split=ratio).samples == first
-    assert sorted(one.label for one in first if one.split == "test") == ["a", "a", "b", "b"]
+    assert sorted(label_of(one) for one in first if one.split == "test") == ["a", "a", "b", "b"]
 
 
 def test_split_column_must_be_configured(tmp_path):
@@ -250,15 +251,15 @@ def test_an_image_listed_twice_is_found_whatever_part_is_taken(tmp_path):
 
 def test_validation_rows_are_a_share_of_every_class(tmp_path):
     samples = read(tmp_path, make_rows(), validation=0.25).samples
-    assert Counter(one.label for one in samples if one.split == "validation") == {"a": 5, "b": 5, "c": 5}
-    assert Counter(one.label for one in samples if one.split == "train") == {"a": 15, "b": 15, "c": 15}
+    assert Counter(label_of(one) for one in samples if one.split == "validation") == {"a": 5, "b": 5, "c": 5}
+    assert Counter(label_of(one) for one in samples if one.split == "train") == {"a": 15, "b": 15, "c": 15}
 
 
 @pytest.mark.parametrize("own_validation", [False, True])
 def test_so_many_training_samples_are_kept_and_the_other_splits_left_alone(tmp_path, own_validation):
     content = make_rows(own_validation=own_validation)
     everything, few = read(tmp_path, content), read(tmp_path, content, samples=12)
-    assert Counter(one.label for one in few.samples if one.split == "train") == {"a": 4, "b": 4, "c": 4}
+    assert Counter(label_of(one) for one in few.samples if one.split == "train") == {"a": 4, "b": 4, "c": 4}
     assert paths_of(few, "train") < paths_of(everything, "train")
     for split in ("validation", "test"):
         assert paths_of(few, split) == paths_of(everything, split)
