@@ -133,7 +133,7 @@ def compare_domains(unlabeled: np.ndarray, labeled: np.ndarray, seed: int) -> di
 
 def _split_by_means(domain: np.ndarray, seed: int) -> np.ndarray:
     """Which of two k-means clusters every sample is in, bool of shape (n,)."""
-    if len(domain) < 2:
+    if len(domain) < 2 or not np.ptp(domain, axis=0).any():
         return np.zeros(len(domain), dtype=bool)
     from sklearn.cluster import KMeans
 

@@ -65,6 +65,7 @@ def make_panels(n_panels: int, *, columns: int = 4, height: float = 2.9, **optio
     """A figure and its panels in rows of so many, those that are not needed switched off."""
     n_columns = max(1, min(columns, n_panels))
     n_rows = -(-n_panels // n_columns)
+    height = max(1.7, min(height, (HEIGHT - 0.4) / n_rows))
     figure = make_figure(height * n_rows + 0.4, WIDTH * max(0.75, n_columns / columns))
     panels = figure.subplots(n_rows, n_columns, squeeze=False, **options).flat
     for panel in panels[n_panels:]:

@@ -142,17 +142,18 @@ def draw_classes(
                 ]
                 places = [place for place, one in enumerate(stats) if np.isfinite(one["med"])]
                 offset = 0 if len(looks) == 1 else 0.38 * number - 0.19
-                panel.bxp(
-                    [stats[place] for place in places],
-                    [place + offset for place in places],
-                    widths=0.34,
-                    showfliers=False,
-                    patch_artist=True,
-                    boxprops={"facecolor": color, "linewidth": 0.7},
-                    medianprops={"color": DARK, "linewidth": 1.6},
-                    whiskerprops={"linewidth": 0.7},
-                    capprops={"linewidth": 0.7},
-                )
+                if places:
+                    panel.bxp(
+                        [stats[place] for place in places],
+                        [place + offset for place in places],
+                        widths=0.34,
+                        showfliers=False,
+                        patch_artist=True,
+                        boxprops={"facecolor": color, "linewidth": 0.7},
+                        medianprops={"color": DARK, "linewidth": 1.6},
+                        whiskerprops={"linewidth": 0.7},
+                        capprops={"linewidth": 0.7},
+                    )
             whiskers = np.array([by_class[epoch][name][shown][:, [0, -1]] for epoch in looks])
             known = np.isfinite(whiskers).any()
             _frame(panel, np.array([np.nanmin(whiskers), np.nanmax(whiskers)]) if known else None)
