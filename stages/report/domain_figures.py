@@ -81,7 +81,7 @@ def draw_maps(path: str | Path, maps: Mapping[int, Map], classes: Sequence[str],
     names = shorten_all([classes[k] for k in shown])
     domains = (shorten(unlabeled, 30), shorten(labeled, 30))
     with use_style():
-        figure = make_figure(3.3 * len(maps) + 0.5)
+        figure = make_figure(3.05 * len(maps) + 0.5)
         rows = figure.subplots(len(maps), 3, squeeze=False)
         for row, (epoch, one) in zip(rows, maps.items(), strict=True):
             n_unlabeled = len(one.pseudo_labels)
@@ -183,7 +183,7 @@ def draw_clusters(path: str | Path, clusters: Mapping[int, Clusters], unlabeled:
     """
     names = shorten(unlabeled, 24), shorten(labeled, 24)
     with use_style():
-        figure = make_figure(3.3 * len(clusters) + 0.2)
+        figure = make_figure(3.15 * len(clusters) + 0.2)
         rows = figure.subplots(len(clusters), 3, squeeze=False, width_ratios=[0.9, 1.2, 1.2])
         for row, (epoch, one) in zip(rows, clusters.items(), strict=True):
             n_unlabeled, n_labeled = one.component_distances.shape

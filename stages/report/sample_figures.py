@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.report.style import COLORS, DARK, GREY, make_figure, save_figure, shorten, use_style
+from stages.report.style import COLORS, DARK, GREY, HEIGHT, make_figure, save_figure, shorten, use_style
 
 VERDICTS = {1: ("right", COLORS[2], "-"), 0: ("wrong", COLORS[5], "--"), -1: ("", GREY, "-")}
 """What is known of a pseudo label: its word, and the frame of the image."""
@@ -38,8 +38,8 @@ def draw_strips(path: str | Path, strips: Sequence[Strip], columns: int = 10) ->
         columns: images that a row has room for.
     """
     with use_style():
-        height = max((image.shape[1] / image.shape[2] for image in (one.images for one in strips)), default=1)
-        figure = make_figure(min(len(strips) * (0.85 + 0.95 * min(height, 2)), 2.3 * len(strips)) + 0.1)
+        tallest = max((one.images.shape[1] / one.images.shape[2] for one in strips), default=1)
+        figure = make_figure(min(HEIGHT, len(strips) * (0.85 + 0.95 * tallest) + 0.1))
         rows = np.atleast_1d(figure.subfigures(len(strips), 1))
         for strip, row in zip(strips, rows, strict=True):
             row.suptitle(strip.title, fontsize=10, fontweight="bold")

@@ -21,7 +21,7 @@ SHADES = "Blues"
 """The colour map of cells that a number is written into."""
 WIDTH = 11.0
 """Inches: what a report shows beside its menu."""
-HEIGHT = 7.2
+HEIGHT = 6.6
 """Inches: a report centres its pictures, and of one that is higher than the window the top cannot be seen."""
 LONGEST = 18
 """Characters of a name in a figure."""
@@ -65,7 +65,7 @@ def make_panels(n_panels: int, *, columns: int = 4, height: float = 2.9, **optio
     """A figure and its panels in rows of so many, those that are not needed switched off."""
     n_columns = max(1, min(columns, n_panels))
     n_rows = -(-n_panels // n_columns)
-    height = max(1.7, min(height, (HEIGHT - 0.4) / n_rows))
+    height = max(1.5, min(height, (HEIGHT - 0.4) / n_rows))
     figure = make_figure(height * n_rows + 0.4, WIDTH * max(0.75, n_columns / columns))
     panels = figure.subplots(n_rows, n_columns, squeeze=False, **options).flat
     for panel in panels[n_panels:]:
@@ -102,7 +102,10 @@ def mark_epochs(panel, epochs: Sequence[int]) -> None:
     from matplotlib.ticker import MaxNLocator
 
     panel.set_xlim(min(epochs) - 0.5, max(epochs) + 0.5)
-    panel.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+    if len(epochs) <= 12:
+        panel.set_xticks(epochs)
+    else:
+        panel.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     panel.set_xlabel("epoch")
 
 

@@ -103,10 +103,11 @@ def _frame(panel, limits: np.ndarray | None) -> None:
     if limits is None:
         panel.text(0.5, 0.5, UNUSED, transform=panel.transAxes, ha="center")
         limits = np.array([0, 1])
-    span = max(limits[1] - limits[0], 1e-3)
-    low, high = (0, 1) if span > WIDE else limits
-    panel.set_ylim(low - 0.04 * min(span, 1), high + 0.04 * min(span, 1))
-    panel.set_ylabel("weight" if span > WIDE else "weight (not from 0)")
+    # A constant is one only beside what it might be.
+    whole = not 1.5 / N_BINS < limits[1] - limits[0] <= WIDE
+    low, high = (0, 1) if whole else limits
+    panel.set_ylim(low - 0.04 * (high - low), high + 0.04 * (high - low))
+    panel.set_ylabel("weight" if whole else "weight (not from 0)")
 
 
 def draw_classes(
