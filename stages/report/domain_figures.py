@@ -96,7 +96,11 @@ def draw_maps(path: str | Path, maps: Mapping[int, Map], classes: Sequence[str],
                 _scatter(row[1], own[one.pseudo_labels == k], color=COLORS[number], marker=MARKERS[number])
             known = np.isfinite(one.density_weights)
             wrong = one.verdicts == 0
-            for chosen, marker, edge in ((known & ~wrong, "o", DARK), (known & wrong, "X", COLORS[5])):
+            looks = {
+                "o": (known & ~wrong, {"linewidth": 0.2, "edgecolor": DARK}),
+                "x": (known & wrong, {"linewidth": 1}),
+            }
+            for marker, (chosen, edges) in looks.items():
                 points = row[2].scatter(
                     *own[chosen].T,
                     c=one.density_weights[chosen],
@@ -104,9 +108,8 @@ def draw_maps(path: str | Path, maps: Mapping[int, Map], classes: Sequence[str],
                     marker=marker,
                     vmin=0,
                     vmax=1,
-                    linewidth=0.2 if edge == DARK else 0.7,
-                    edgecolor=edge,
                     rasterized=True,
+                    **edges,
                 )
             figure.colorbar(points, ax=row[2], label="local density wᵈ")
             titles = ("by domain", "by pseudo label", "by local density" + (" (×: wrong)" if wrong.any() else ""))

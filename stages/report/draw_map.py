@@ -13,7 +13,7 @@ from stages.report.drawing import find_verdicts, pair_epochs, record_figures
 from stages.storage.contracts import FEATURES, WEIGHTS
 from stages.storage.tables import read_table
 
-SAMPLES_PER_DOMAIN = 600
+SAMPLES_PER_DOMAIN = 500
 """On a map; a sample of more takes long and hides itself."""
 SAMPLES_COMPARED = 1000
 """Of a domain, for MMD."""
