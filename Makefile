@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 
-.PHONY: help install run test lint format requirements benchmark unlock clean
+.PHONY: help install run report test lint format requirements benchmark unlock clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -39,6 +39,11 @@ install: $(VENV)/run.stamp $(BIN)/mtl-sa  ## set up .venv, and nothing else
 run: $(VENV)/run.stamp $(BIN)/mtl-sa  ## train the default experiment (config.yaml)
 	@set -o pipefail; PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores $(CORES) --profile workflow/profiles/default 2>&1 \
 		| grep --line-buffered --invert-match --extended-regexp '^(Select jobs to execute|Execute [0-9]+ jobs)'
+
+# Targets stand first: options such as --quiet would take them for values of theirs.
+report: $(VENV)/run.stamp $(BIN)/mtl-sa  ## draw what a run did, into report.zip
+	@PATH="$(CURDIR)/$(BIN):$$PATH"; snakemake report --cores $(CORES) --profile workflow/profiles/default \
+		&& snakemake report --cores $(CORES) --report report.zip --quiet all
 
 test: $(VENV)/dev.stamp $(BIN)/mtl-sa  ## run the tests
 	@PATH="$(CURDIR)/$(BIN):$$PATH" pytest

@@ -20,6 +20,10 @@ include: "workflow/rules/baselines.smk"
 include: "workflow/rules/metrics.smk"
 include: "workflow/rules/comparison.smk"
 include: "workflow/rules/export.smk"
+include: "workflow/rules/report.smk"
+
+
+report: "workflow/report/report.rst"
 
 
 localrules:
@@ -31,8 +35,8 @@ rule all:
     default_target: True
     input:
         [f"{PLAN.locate('run', seed=seed, method=method)}/metrics.parquet" for method, seed in PLAN.own_runs],
-        # What was exported once shall not fall behind a network that was trained further.
-        filter(os.path.exists, PLAN.exports()),
+        # What was exported or drawn once shall not fall behind a network that was trained further.
+        filter(os.path.exists, [*PLAN.exports(), *PLAN.report(compared=True)]),
         PLAN.audits(),
 
 

@@ -22,6 +22,18 @@ CHECKPOINT_FILES = {
 }
 EXPORT_FILES = ("network.onnx", "export.json", "model_card.md")
 COMPARISON_FILES = ("comparison.parquet", "comparison.csv", "comparison.md", "comparison.svg", "timing.md")
+FIGURES = {
+    "draw_overview": ("datasets.html", "balance.svg", "images.svg", "runs.html", "times.svg"),
+    "draw_training": ("scores.svg", "losses.svg", "confusion.svg"),
+    "draw_cross_stitch": ("cross_stitch.svg",),
+    "draw_weights": ("distributions.svg", "classes.svg", "flips.svg"),
+    "draw_truth": ("ranks.svg", "epochs.svg", "reliability.svg"),
+    "draw_domains": ("mixtures.svg", "distances.svg"),
+    "draw_map": ("map.svg", "discrepancy.svg"),
+    "draw_samples": ("first_epoch.svg", "last_epoch.svg"),
+    "draw_comparison": ("tables.html", "curves.html"),
+}
+"""What is drawn for the report, by rule; each leaves a record of it, `figures.json`, in the same folder."""
 
 
 class PlanError(ValueError):
@@ -35,7 +47,7 @@ class Artifact:
     Attributes:
         path: from the folder that Snakemake runs in.
         rule: that writes it.
-        target: what it belongs to: `all`, `comparison` or `export`.
+        target: what it belongs to: `all`, `comparison`, `export` or `report`.
         disposable: whether the run may have deleted it once it was used.
     """
 
@@ -332,6 +344,45 @@ class Plan:
         """The audits of the experiment: of all epochs and tasks for which labels were held back."""
         return [artifact.path for artifact in self.artifacts() if artifact.rule == "audit_weights"]
 
+    def weighed_epochs(self, method: str, task: str, dataset: str) -> list[int]:
+        """The epochs of a method that weigh the samples of a dataset for a task."""
+        epochs = range(1, self.last_epoch + 1)
+        return [epoch for epoch in epochs if (task, dataset) in self.augmentations(method, epoch)]
+
+    def report(self, *, compared: bool) -> list[str]:
+        """The figures and tables of the report, those of a comparison only where there is one."""
+        rules = {rule: FIGURES[rule] for rule in FIGURES if compared or rule != "draw_comparison"}
+        return [f"{folder}/{file}" for folder, rule in self.pictures().items() for file in rules.get(rule, ())]
+
+    def pictures(self) -> dict[str, str]:
+        """The rule that draws it by the folder of every part of the report; the comparison's is always among them."""
+        folders = {f"{self.layout['results']}/report/overview": "draw_overview"}
+        for method, seed in self.own_runs:
+            run = f"{self.locate('run', seed=seed, method=method)}/report"
+            folders[f"{run}/training"] = "draw_training"
+            if self.schedule(method) != "single" and len(self.tasks) > 1:
+                folders[f"{run}/cross_stitch"] = "draw_cross_stitch"
+            for task, dataset in self.weighed_pairs(method):
+                for rule in self._choose_pictures(method, task, dataset):
+                    folders[f"{run}/{rule.removeprefix('draw_')}/{task}/{dataset}"] = rule
+        return folders | {f"{self.layout['results']}/report/comparison": "draw_comparison"}
+
+    def weighed_pairs(self, method: str) -> list[tuple[str, str]]:
+        """Task and dataset of all label tables of a method, in the order of its epochs."""
+        made = (pair for epoch in range(1, self.last_epoch + 1) for pair in self.augmentations(method, epoch))
+        return list(dict.fromkeys(made))
+
+    def _choose_pictures(self, method: str, task: str, dataset: str) -> Iterator[str]:
+        """What can be drawn of one label table."""
+        yield "draw_weights"
+        yield "draw_samples"
+        if task in self.audited_tasks(dataset):
+            yield "draw_truth"
+        if "transport" in self.selection_tables(method):
+            yield "draw_domains"
+            if self.settings["storage"]["keep_features"]:
+                yield "draw_map"
+
     def runs(self) -> dict[tuple[str, int], str]:
         """All method and seed pairs of the experiment, with the target that asks for them first."""
         compared = {(method, seed): "comparison" for method in self.compared_methods for seed in self.compared_seeds}
@@ -353,6 +404,9 @@ class Plan:
         for file in COMPARISON_FILES:
             path = f"{self.layout['results']}/{file}"
             listed[path] = Artifact(path, "sum_benchmarks" if file == "timing.md" else "compare_methods", "comparison")
+        for folder, rule in self.pictures().items():
+            for file in (*FIGURES[rule], "figures.json"):
+                listed[f"{folder}/{file}"] = Artifact(f"{folder}/{file}", rule, "report")
         return list(listed.values())
 
     def _list_shared(self, runs: Mapping[tuple[str, int], str]) -> Iterator[tuple[str, Artifact]]:

@@ -100,3 +100,41 @@ def _check_features(unlabeled: np.ndarray, labeled: np.ndarray) -> None:
             f"unlabeled features have {unlabeled.shape[1]} dimensions, labeled ones {labeled.shape[1]}; "
             "extract both with one network"
         )
+
+
+def compare_domains(unlabeled: np.ndarray, labeled: np.ndarray, seed: int) -> dict[str, float]:
+    """MMD² between two domains, and between two halves of each: what section L of the paper measures.
+
+    Halves by k-means are as different as parts of one domain can well be, random ones differ by chance alone.
+
+    Args:
+        unlabeled: f of the unlabeled domain, shape (n, d), finite.
+        labeled: f of the labeled domain, shape (m, d), finite.
+        seed: of k-means and of the random halves.
+
+    Returns:
+        By name; all with the kernel whose bandwidth fits both domains. NaN where a domain has one sample.
+    """
+    bandwidth = estimate_bandwidth(unlabeled, labeled, seed)
+
+    def measure(one: np.ndarray, other: np.ndarray) -> float:
+        if not (len(one) and len(other)):
+            return np.nan
+        return float(measure_discrepancies(one, np.ones((len(one), 1)), other, bandwidth)[0])
+
+    found = {"between the domains": measure(unlabeled, labeled)}
+    for name, domain in (("unlabeled", unlabeled), ("labeled", labeled)):
+        half = _split_by_means(domain, seed)
+        found[f"k-means halves of the {name}"] = measure(domain[half], domain[~half])
+        drawn = np.random.default_rng(seed).permutation(len(domain)) < len(domain) // 2
+        found[f"random halves of the {name}"] = measure(domain[drawn], domain[~drawn])
+    return found
+
+
+def _split_by_means(domain: np.ndarray, seed: int) -> np.ndarray:
+    """Which of two k-means clusters every sample is in, bool of shape (n,)."""
+    if len(domain) < 2 or not np.ptp(domain, axis=0).any():
+        return np.zeros(len(domain), dtype=bool)
+    from sklearn.cluster import KMeans
+
+    return KMeans(2, n_init=3, random_state=seed % 2**32).fit_predict(domain.astype(np.float64)) == 0

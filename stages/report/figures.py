@@ -7,22 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from stages.core.comparison import summarize_seeds
-from stages.storage.files import replace_when_complete
+from stages.report.style import COLORS, DARK, save_figure, use_style
 
-# Blue and black are told apart by every kind of colour vision (Okabe and Ito).
-METHOD_COLOR, REFERENCE_COLOR = "#0072B2", "#000000"
+METHOD_COLOR, REFERENCE_COLOR = COLORS[0], DARK
 MAX_COLUMNS = 5
-STYLE = {
-    "svg.hashsalt": "mtl-sa",
-    "font.size": 8,
-    "axes.titlesize": 8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "#e5e5e5",
-    "grid.linewidth": 0.6,
-    "axes.axisbelow": True,
-}
 
 
 @dataclass(frozen=True)
@@ -52,14 +40,13 @@ def draw_curves(path: str | Path, curves: Mapping[str, Curve], tasks: Sequence[s
         tasks: names of the K tasks.
         reference: the method that is drawn in every panel.
     """
-    import matplotlib as mpl
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
     shown = [method for method in curves if method != reference] or [reference]
     n_columns = min(MAX_COLUMNS, len(shown))
     n_rows = -(-len(shown) // n_columns)
-    with mpl.rc_context(STYLE):
+    with use_style():
         size = (max(1.7 * n_columns + 0.5, 4), (1.35 * n_rows + 0.55) * len(tasks) + 0.35)
         figure = Figure(figsize=size, layout="constrained")
         blocks = figure.subfigures(len(tasks), 1, squeeze=False)[:, 0]
@@ -70,7 +57,7 @@ def draw_curves(path: str | Path, curves: Mapping[str, Curve], tasks: Sequence[s
                 _draw_curve(panel, curves[reference], number, REFERENCE_COLOR, linestyle="--")
                 if method != reference:
                     _draw_curve(panel, curves[method], number, METHOD_COLOR)
-                panel.set_title(curves[method].name, pad=3)
+                panel.set_title(curves[method].name, pad=3, fontsize=9)
                 panel.xaxis.set_major_locator(MaxNLocator(4, integer=True))
                 panel.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
                 panel.tick_params(length=2, labelbottom=True)
@@ -88,8 +75,7 @@ def draw_curves(path: str | Path, curves: Mapping[str, Curve], tasks: Sequence[s
             ncols=2,
             frameon=False,
         )
-        with replace_when_complete(path) as path_temporary:
-            figure.savefig(path_temporary, format="svg", metadata={"Date": None})
+        save_figure(path, figure)
 
 
 def _draw_curve(panel, curve: Curve, task: int, color: str, linestyle: str = "-") -> None:

@@ -34,13 +34,15 @@ class Benchmark:
 def read_benchmarks(folder: str | Path) -> list[Benchmark]:
     """All jobs below `folder`, `logs/<experiment>`; none where it does not exist.
 
-    Files at its top are left out: those are the jobs that sum up the others.
+    Files at its top and of the report are left out: those are the jobs that sum up the others.
 
     Raises:
         ValueError: a file is not one of Snakemake's benchmark files.
     """
     folder, jobs = Path(folder), []
     for path in sorted(folder.glob("*/**/*.benchmark.tsv")):
+        if path.relative_to(folder).parts[0] == "report":
+            continue
         with path.open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file, delimiter="\t"))
         try:

@@ -409,5 +409,7 @@ TIMING = Document("timing", ())
 
 MODEL_CARD = Document("model card", ())
 
+FIGURES = Document("figures", ("drawn", "files"))
+
 CONTRACTS = {value.name: value for value in tuple(globals().values()) if isinstance(value, Contract | Document)}
 """All of them, by the name that every artifact bears."""

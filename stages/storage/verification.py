@@ -139,14 +139,18 @@ def _is_sealed(path: str) -> bool:
 
 
 def _choose_targets(plan: Plan, present: set[str]) -> Callable[[Expected], bool]:
-    """Which artifacts must be there: those of the run, and of a comparison or an export of which something is."""
+    """Which artifacts must be there: those of the run, and of a comparison, report or export of which something is."""
     finals = [artifact for path, artifact in plan.artifacts.items() if path in present]
     compared = any(artifact.rule in ("compare_methods", "sum_benchmarks") for artifact in finals)
+    drawn = {artifact.rule for artifact in finals if artifact.target == "report"}
     exported = {os.path.dirname(artifact.path) for artifact in finals if artifact.target == "export"}
 
     def wanted(artifact: Expected) -> bool:
         if artifact.target == "export":
             return os.path.dirname(artifact.path) in exported
+        if artifact.target == "report":
+            # A report may be older than a comparison.
+            return bool(drawn) and (artifact.rule != "draw_comparison" or artifact.rule in drawn)
         return artifact.target == "all" or compared
 
     return wanted

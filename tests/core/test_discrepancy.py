@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages.core import discrepancy
-from stages.core.discrepancy import estimate_bandwidth, measure_discrepancies
+from stages.core.discrepancy import compare_domains, estimate_bandwidth, measure_discrepancies
 
 
 def draw_domains(seed, n=23, m=17, dim=4, n_components=3):
@@ -136,3 +136,24 @@ def test_arguments_that_do_not_fit_are_refused():
     for bandwidth in (0.0, -1.0, np.nan, np.inf):
         with pytest.raises(ValueError, match="bandwidth must be above 0 and finite"):
             measure_discrepancies(unlabeled, responsibilities, labeled, bandwidth)
+
+
+def test_domains_are_compared_with_their_own_halves():
+    rng = np.random.default_rng(1)
+    unlabeled = rng.normal(size=(60, 4))
+    labeled = rng.normal(size=(50, 4)) + 3
+    found = compare_domains(unlabeled, labeled, seed=0)
+    bandwidth = estimate_bandwidth(unlabeled, labeled, seed=0)
+    kernel = np.exp(-((unlabeled[:, None] - labeled[None]) ** 2).sum(axis=2) / (2 * bandwidth))
+    own = [np.exp(-((d[:, None] - d[None]) ** 2).sum(axis=2) / (2 * bandwidth)).mean() for d in (unlabeled, labeled)]
+    assert found["between the domains"] == pytest.approx(sum(own) - 2 * kernel.mean())
+    for name in ("unlabeled", "labeled"):
+        assert found[f"random halves of the {name}"] < found[f"k-means halves of the {name}"]
+        assert found[f"k-means halves of the {name}"] < found["between the domains"]
+    assert compare_domains(unlabeled, labeled, seed=0) == found
+
+
+def test_a_domain_of_one_sample_has_no_halves():
+    found = compare_domains(np.ones((1, 3)), np.zeros((4, 3)), seed=0)
+    assert np.isnan(found["k-means halves of the unlabeled"])
+    assert found["between the domains"] > 0

@@ -159,8 +159,8 @@ def test_one_seed_is_reported_without_spread(tmp_path):
 
 def test_the_figure_has_a_panel_per_method_and_task(tmp_path):
     text = compare(tmp_path, write_runs(tmp_path))["figure"].read_text()
-    assert text.count("<!-- STL -->") == 2
-    assert all(f"<!-- {label} -->" in text for label in ("pose", "mood", "MTL-SA"))
+    assert text.count(">STL</text>") == 2
+    assert all(f">{label}</text>" in text for label in ("pose", "mood", "MTL-SA"))
 
 
 def test_the_same_metrics_give_the_same_bytes(tmp_path):

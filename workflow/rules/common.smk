@@ -151,3 +151,86 @@ def cache_options(wildcards):
 
 UNLABELED = features_of(lambda wildcards: [wildcards.dataset])
 LABELED = features_of(lambda wildcards: PLAN.datasets_of(wildcards.task))
+
+# Of the report. Snakemake sorts what it shows by name: the numbers are the order.
+CATEGORIES = {
+    "overview": "1 Overview",
+    "training": "2 Training",
+    "weights": "3 Weights",
+    "truth": "4 Do the weights tell the truth?",
+    "domains": "5 Domains",
+    "samples": "6 Samples",
+    "comparison": "7 Comparison",
+}
+COMPARED = [Path(f"{PLAN.layout['results']}/comparison.{kind}") for kind in ("parquet", "svg")]
+EXPERIMENT_REPORT, RUN_REPORT = "<results>/report", "<run>/report"
+PAIR_LOGS = "<results_logs>/report/seed-{seed}/{method}/{task}/{dataset}"
+
+
+def picture(path, category, name):
+    """A figure or table of the report: its category, what it is called there, and its caption by its own name.
+
+    One label only: Snakemake turns a second one with two values into a switch that hides half of the pictures.
+    """
+    return report(
+        path,
+        category=CATEGORIES[category],
+        subcategory=lambda wildcards: describe_run(wildcards) if "seed" in wildcards.keys() else "experiment",
+        labels={"figure": f"{{task}} of {{dataset}}: {name}" if "{task}" in path else name},
+        caption=f"../report/{category}/{Path(path).stem}.rst",
+    )
+
+
+def describe_run(wildcards):
+    return f"{wildcards.method}, seed {wildcards.seed}"
+
+
+def pair_folder(part):
+    return f"{RUN_REPORT}/{part}/{{task}}/{{dataset}}"
+
+
+def weighed_epochs(wildcards):
+    """The epochs that weigh a dataset's samples for a task."""
+    epochs = PLAN.weighed_epochs(wildcards.method, wildcards.task, wildcards.dataset)
+    if not epochs:
+        raise WorkflowError(
+            f"No epoch of '{wildcards.method}' makes labels for '{wildcards.task}' of '{wildcards.dataset}'"
+        )
+    return epochs
+
+
+def end_epochs(wildcards):
+    """The first and the last of these, which may be one."""
+    epochs = weighed_epochs(wildcards)
+    return sorted({epochs[0], epochs[-1]})
+
+
+def files_of_pair(file, epochs):
+    """A file of the label tables of some epochs."""
+    return lambda wildcards: [
+        f"{PLAN.locate('augmented', **{**wildcards, 'epoch': epoch})}/{file}" for epoch in epochs(wildcards)
+    ]
+
+
+def features_at_ends(datasets):
+    """Features of some datasets in the first and the last of these epochs, one dataset after another."""
+    return lambda wildcards: [
+        f"{PLAN.locate('epoch', seed=wildcards.seed, method=wildcards.method, epoch=epoch)}/features/{dataset}.parquet"
+        for dataset in datasets(wildcards)
+        for epoch in end_epochs(wildcards)
+    ]
+
+
+def held_back(wildcards):
+    """Labels held back for a task, where a dataset has such."""
+    known = wildcards.task in PLAN.audited_tasks(wildcards.dataset)
+    return [f"{PLAN.locate('data', dataset=wildcards.dataset)}/audit/train.parquet"] if known else []
+
+
+def audit_option(wildcards):
+    return " ".join(f"--audit-table {path}" for path in held_back(wildcards))
+
+
+def name_domains(wildcards):
+    """The unlabeled and the labeled domain."""
+    return [wildcards.dataset, "+".join(PLAN.datasets_of(wildcards.task))]
