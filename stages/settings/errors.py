@@ -78,6 +78,8 @@ def _describe(error: ErrorDetails, settings: Any, known: Known) -> str:
             return f"{where}: {value} is too small; it must be above {context['gt']:g}"
         case "less_than_equal":
             return f"{where}: {value} is too large; the most is {context['le']:g}"
+        case "less_than":
+            return f"{where}: {value} is too large; it must be below {context['lt']:g}"
         case "too_short" if isinstance(value, Mapping):
             least = context["min_length"]
             return f"{where}: {len(value)} given, but at least {least} {'is' if least == 1 else 'are'} needed"

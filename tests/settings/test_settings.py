@@ -428,3 +428,75 @@ def test_settings_are_checked_without_any_of_the_heavy_libraries():
     heavy = {"numpy", "PIL", "pyarrow", "torch", "jsonschema", "scipy", "sklearn", "snakemake"}
     assert "pydantic" in loaded.split()
     assert not heavy & {name.split(".")[0] for name in loaded.split()}
+
+
+TABLE = {
+    "source": "table",
+    "path": "a.csv",
+    "labels": {"age": "age", "sex": "gender"},
+    "columns": {"path": "file"},
+    "split": {"test": 0.2},
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"task": "age"}, "datasets.clinic: has both `task` and `labels`; `task` is short for one label: remove it"),
+        ({"labels": None, "task": "age"}, "datasets.clinic.columns.label: is missing"),
+        ({"labels": None}, "datasets.clinic.task: is missing; name what its labels say, or write `labels` by task"),
+        ({"columns": {"path": "p", "label": "x"}}, "datasets.clinic.columns.label: has no use beside `labels`"),
+        ({"classes": ["a", "b"]}, "datasets.clinic.classes: is for a dataset with one task; write it in tasks.TASK.cl"),
+        ({"drop": ["a"]}, "datasets.clinic.drop: is for a dataset with one task; write it in tasks.TASK.drop"),
+        ({"known": {"sx": 0.5}}, "datasets.clinic.known.sx: is no task that it has labels for; did you mean 'sex'?"),
+        ({"known": {"sex": 1.0}}, "datasets.clinic.known.sex: 1.0 is too large"),
+        ({"audit": {"sex": "gender"}}, "datasets.clinic.audit.sex: 'gender' is also what the task is trained on; hold"),
+        ({"labels": {"features": "x"}}, "datasets.clinic: a task cannot be called 'features'; choose another name"),
+        ({"labels": {}}, "datasets: none has labels; name at least one `task`"),
+        ({"duplicates": "last"}, "datasets.clinic.duplicates: 'last' is not allowed"),
+        ({"tasks": {"agee": {}}}, "tasks.agee: no dataset has labels for it; did you mean 'age'?"),
+        ({"tasks": {"age": {"classes": ["a"]}}}, "tasks.age.classes: is too short"),
+        ({"tasks": {"age": {"weight": 0}}}, "tasks.age.weight: 0 is too small; it must be above 0"),
+    ],
+)
+def test_labels_that_contradict_each_other_are_named(changes, message):
+    settings = copy.deepcopy(DEFAULT) | {"tasks": changes.get("tasks", {})}
+    dataset = {key: value for key, value in (TABLE | changes).items() if value is not None and key != "tasks"}
+    settings["datasets"] = {"clinic": dataset}
+    with pytest.raises(SettingsError) as error:
+        check(settings)
+    assert str(error.value).startswith(f"config.yaml: {message}")
+    assert "\n" not in str(error.value)
+
+
+def test_class_lists_of_one_task_must_agree():
+    settings = copy.deepcopy(DEFAULT)
+    folders = {
+        name: {**FOLDER, "task": "mood", "classes": names} for name, names in (("x", ["a", "b"]), ("y", ["b", "a"]))
+    }
+    settings["datasets"] = folders
+    with pytest.raises(
+        SettingsError, match=r"x and y list different `classes` for 'mood'; write one list in tasks\.mood"
+    ):
+        check(settings)
+    del folders["y"]["classes"]
+    settings["tasks"] = {"mood": {"classes": ["a", "b"]}}
+    with pytest.raises(SettingsError, match=r"tasks\.mood\.classes: datasets\.x has `classes`, too; keep one"):
+        check(settings)
+    del folders["x"]["classes"]
+    checked = check(settings)
+    assert checked["datasets"]["x"]["tasks"] == {"mood": {"classes": ["a", "b"], "shared": True}}
+
+
+def test_images_without_labels_need_no_split_and_may_have_none():
+    settings = copy.deepcopy(DEFAULT)
+    settings["datasets"]["web"] = {"source": "image_folder", "path": "web", "labels": {}}
+    assert check(settings)["datasets"]["web"]["labels"] == {}
+    settings["datasets"]["web"]["split"] = "folders"
+    with pytest.raises(
+        SettingsError, match=r"datasets\.web\.split: has no use without labels: all images are training"
+    ):
+        check(settings)
+    settings["datasets"]["web"] = {"source": "image_folder", "path": "web", "labels": {"mood": "folder"}}
+    with pytest.raises(SettingsError, match=r"datasets\.web\.split: is missing"):
+        check(settings)
