@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 
-.PHONY: help install run test lint format requirements benchmark unlock clean
+.PHONY: help install run explore test lint format requirements benchmark unlock clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -39,6 +39,9 @@ install: $(VENV)/run.stamp $(BIN)/mtl-sa  ## set up .venv, and nothing else
 run: $(VENV)/run.stamp $(BIN)/mtl-sa  ## train the default experiment (config.yaml)
 	@set -o pipefail; PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores $(CORES) --profile workflow/profiles/default 2>&1 \
 		| grep --line-buffered --invert-match --extended-regexp '^(Select jobs to execute|Execute [0-9]+ jobs)'
+
+explore: $(VENV)/run.stamp $(BIN)/mtl-sa  ## write the sample explorer of config.yaml, training first where needed
+	@PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores $(CORES) --profile workflow/profiles/default explorer
 
 test: $(VENV)/dev.stamp $(BIN)/mtl-sa  ## run the tests
 	@PATH="$(CURDIR)/$(BIN):$$PATH" pytest

@@ -20,6 +20,7 @@ include: "workflow/rules/baselines.smk"
 include: "workflow/rules/metrics.smk"
 include: "workflow/rules/comparison.smk"
 include: "workflow/rules/export.smk"
+include: "workflow/rules/explorer.smk"
 
 
 localrules:
