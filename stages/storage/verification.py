@@ -173,7 +173,9 @@ def _examine_folder(results: Path, path: str, record: str, present: set[str], fi
         | {name for name in present & set(files) if digest_file(results / name) != files[name]}
     )
     if not one or wrong:
-        findings.damaged[path] = f"is damaged ({wrong[0] if one else f'{path}/{record}'} is not the file that was recorded)"
+        findings.damaged[path] = (
+            f"is damaged ({wrong[0] if one else f'{path}/{record}'} is not the file that was recorded)"
+        )
         return {}
     return {"inputs": one["inputs"]}
 
@@ -252,7 +254,9 @@ def write_commands(results: Path, plan: Plan, findings: Findings) -> dict[str, s
     elif findings.outdated:
         paths = _join(plan, findings.outdated)
         again = f"{plan.command} -- {paths}"
-        commands["make anew what is out of date and what follows"] = f"{_remove(plan, findings.outdated)} && {again} && {plan.command}"
+        commands["make anew what is out of date and what follows"] = (
+            f"{_remove(plan, findings.outdated)} && {again} && {plan.command}"
+        )
     if findings.left_over:
         commands["delete what another configuration left"] = (
             f"rm -r {_join(plan, _find_roots(results, plan, findings))}"

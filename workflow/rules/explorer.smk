@@ -40,7 +40,7 @@ SAMPLES_OPTIONS = (
 EXPLORER_PARAMS = {
     **SAMPLES_PARAMS,
     "code": identify("report.export_explorer"),
-    "page": digest_contents(sorted((BASE / "stages/report/explorer/page").iterdir()), CONTENTS),
+    "page": digest_contents(sorted((BASE / "stages/report/explorer/static").iterdir()), CONTENTS),
     "experiment": config["experiment"],
     "runs": [f"{method}/{seed}" for method, seed in PLAN.own_runs],
     "metrics": [

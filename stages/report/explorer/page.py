@@ -29,7 +29,7 @@ from stages.report.explorer.thumbnails import COLUMNS, PER_SHEET, draw_sheet, pl
 from stages.storage.contracts import WEIGHTS
 from stages.storage.files import digest_file
 
-PAGE = Path(__file__).parent / "page"
+STATIC = Path(__file__).parent / "static"
 N_SHARES = 5
 """Classes of a soft label that are shown, the largest first; the rest is one grey part."""
 N_NEIGHBORS = 8
@@ -100,7 +100,7 @@ def write_explorer(
         max_embedded: samples that t-SNE places, in the last epoch of each run and task; 0 leaves it out.
         seed: of the choice of these samples, and of t-SNE.
     """
-    shutil.copytree(PAGE, folder, dirs_exist_ok=True)
+    shutil.copytree(STATIC, folder, dirs_exist_ok=True)
     writer = Writer(folder, population.sizes)
     writer.write_column("ids", _shrink(population.sample_ids))
     for number, (start, stop) in enumerate(zip(population.offsets[:-1], population.offsets[1:], strict=True)):
@@ -181,7 +181,7 @@ def _write_plane(writer: Writer, name: str, plane: np.ndarray, places: np.ndarra
 
 
 def rank_shares(soft_labels: np.ndarray) -> np.ndarray:
-    """The largest shares of soft labels, (n, C) with NaN for none, as pairs of class and 255ths, (n, 2k); 0 for none."""
+    """The largest shares of soft labels, (n, C) with NaN for none, as pairs of class and 255ths (n, 2k); 0 for none."""
     k = min(N_SHARES, soft_labels.shape[1])
     known = ~np.isnan(soft_labels).any(axis=1)
     ranked = np.argsort(-soft_labels[known], axis=1, kind="stable")[:, :k]

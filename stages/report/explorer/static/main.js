@@ -3,6 +3,7 @@
 
 let current = null;
 let wanted = 0;
+let settled = 0;
 
 /** Show what the state says; of several calls the last one wins. */
 async function update() {
@@ -29,6 +30,7 @@ async function update() {
     await drawSample();
     $("message").hidden = true;
     document.body.dataset.state = "ready";
+    settled++;
   } catch (error) {
     $("message").textContent = error.message;
     $("message").hidden = false;
