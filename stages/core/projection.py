@@ -72,7 +72,7 @@ def find_neighbors(features: np.ndarray, n_neighbors: int) -> tuple[np.ndarray, 
     features = np.ascontiguousarray(features, dtype=np.float32)
     index = faiss.IndexFlatL2(dim)
     if n_samples > EXACT_NEIGHBORS:
-        index = faiss.IndexIVFFlat(index, dim, int(4 * np.sqrt(n_samples)))
+        index = faiss.IndexIVFFlat(index, dim, int(2 * np.sqrt(n_samples)))
         index.train(features[:: n_samples // EXACT_NEIGHBORS])
         index.nprobe = 8
     index.add(features)

@@ -47,10 +47,10 @@ def main(argv: list[str] | None = None) -> None:
     inputs = [*options.tables, *options.audits, *paths.values()]
     provenance = Provenance("export_explorer", parameters, inputs)
     write_json(Path(options.output) / "explorer.json", EXPLORER, {"files": files}, provenance)
-    n_shown, megabytes = len(population.paths), sum(map(_measure, Path(options.output).rglob("*"))) / 1e6
+    megabytes = sum(map(_measure, Path(options.output).rglob("*"))) / 1e6
     print(
-        f"{options.output}/index.html: {n_shown} of {population.n_all} samples, {len(runs)} runs, {megabytes:.1f} MB  "
-        f"({stopwatch.seconds:.1f} s); open it in a browser"
+        f"{options.output}/index.html: {len(population.paths)} of {population.n_all} samples, "
+        f"{len(runs)} run{'s' * (len(runs) != 1)}, {megabytes:.1f} MB  ({stopwatch.seconds:.1f} s); open it in a browser"
     )
 
 

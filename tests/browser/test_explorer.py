@@ -37,6 +37,7 @@ def experiment(tmp_path_factory):
     options = write_experiment(folder, SIZES, CLASSES, path_format=PATH)
     runs = ("--experiment", "made_up", "--runs", "mtl_sa/0", "mtl_wf/0", "--max-embedded", "40")
     main([*options, *runs, "--output", str(folder / "explorer")])
+    main([*options, "--experiment", "without", "--output", str(folder / "without")])
     return folder
 
 
@@ -365,6 +366,17 @@ def test_the_selection_as_csv_has_ids_paths_and_empty_cells(page, experiment):
     page.choose("run", "1")
     text = page.driver.execute_async_script("const [done] = arguments; writeCsv(current.shown).then(done)")
     assert {row["density_weight"] for row in csv.DictReader(io.StringIO(text, newline=""))} == {""}
+
+
+def test_without_runs_there_are_the_samples_and_their_labels(page, experiment):
+    page.driver.get((experiment / "without/index.html").as_uri())
+    page.wait(0)
+    assert page.cards == list(range(60))
+    assert page.text("#run") == "none has weights"
+    page.click("#next")
+    assert page.choose("filter-label", "given").n_shown == 150
+    page.run("document.querySelector('.card').click()")
+    wait_for(page, "#sample-content code")
 
 
 def test_search_finds_numbers_and_paths(page):

@@ -2,6 +2,9 @@ import base64
 import hashlib
 import json
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -227,3 +230,14 @@ def test_verify_knows_the_folder_as_one_artifact_and_finds_what_is_wrong_in_it(e
     assert "explorer/more.html is not" in look()[0]["explorer"]
     (explorer / "more.html").unlink()
     assert look()[0] == {}
+
+
+def test_faiss_and_torch_are_not_in_one_process(experiment, tmp_path):
+    _, options = experiment
+    arguments = [*options, "--experiment", "x", "--runs", "mtl_sa/0", "--max-embedded", "0"]
+    script = (
+        "import sys; from stages.report.export_explorer import main; main(sys.argv[1:]); "
+        "assert 'faiss' in sys.modules and 'torch' not in sys.modules"
+    )
+    command = [sys.executable, "-c", script, *arguments, "--output", str(tmp_path / "explorer")]
+    subprocess.run(command, check=True, cwd=Path(__file__).parents[2])

@@ -16,7 +16,9 @@ def what_runs_say(runs):
     ]
     return {
         **prepared(PLAN.datasets, "train"),
-        "audits": [f"{PLAN.locate('data', dataset=dataset)}/audit/train.parquet" for dataset in PLAN.audited_datasets()],
+        "audits": [
+            f"{PLAN.locate('data', dataset=dataset)}/audit/train.parquet" for dataset in PLAN.audited_datasets()
+        ],
         "labels": labels,
     }
 

@@ -139,6 +139,7 @@ function describeSample(sample) {
 function makeCard(sample) {
   const verdict = VERDICTS[view.verdictOf(sample)]?.name ?? "none";
   const sources = [view.main, view.beside].filter(Boolean);
+  const weighed = sources.some(({ facts }) => facts.columns.length);
   return make("li", {},
     make("button", {
       type: "button", class: `card ${verdict}`, "data-sample": sample, tabindex: "-1",
@@ -150,8 +151,7 @@ function makeCard(sample) {
         make("span", { class: "name" }, nameOf(sample)),
         sources.map((source) => make("span", { class: "said" },
           make("span", { class: "line" }, view.beside && makeTag(source), makeClass(source.pseudoOf(sample))), makeVerdict(sample, source))))),
-    sources.map((source) => makeSoftBar(source, sample)),
-    makeWeights(sample)));
+    weighed && [sources.map((source) => makeSoftBar(source, sample)), makeWeights(sample)]));
 }
 
 function drawGallery(result) {

@@ -12,7 +12,7 @@ async function update() {
   try {
     await openView();
     const keys = [state.sort, ...state.ranges.keys()];
-    if (!listColumns().some(({ key }) => key === state.sort)) [state.sort, keys[0]] = ["sample", "sample"];
+    if (!listColumns().some(({ key }) => key === state.sort)) [state.sort, state.down, keys[0]] = ["sample", false, "sample"];
     for (const key of state.ranges.keys()) if (!listColumns().some((one) => one.key === key)) state.ranges.delete(key);
     await Promise.all(keys.map((key) => view.need(key)));
     const texts = state.query ? await loadTexts() : null;
@@ -82,7 +82,7 @@ function drawMenus() {
   fillSelect("run", runs.length ? runs : [[0, "none has weights"]], state.run);
   const describe = (run, one) => `${one.epoch}${index.runs[run].chosen === one.epoch ? " ★" : ""} · ${one.datasets.join(", ")}`;
   const epochs = epochsOf(state.run, state.task);
-  fillSelect("epoch", epochs.length ? epochs.map((one) => [one.epoch, describe(state.run, one)]) : [["", "–"]], state.epoch);
+  fillSelect("epoch", epochs.length ? epochs.map((one) => [one.epoch, describe(state.run, one)]) : [["", "–"]], state.epoch ?? "");
   const others = runs.flatMap(([run, text]) => epochsOf(run, state.task).map((one) => [`${run}@${one.epoch}`, `${text} · ${describe(run, one)}`]));
   fillSelect("beside", [["", "nothing"], ...others], state.beside ? `${state.beside.run}@${state.beside.epoch}` : "");
   const place = epochs.findIndex(({ epoch }) => epoch === state.epoch);

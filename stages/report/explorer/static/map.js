@@ -140,7 +140,7 @@ function drawMarks(brush = null) {
 
 function drawLegend() {
   const names = namesOfColumn(state.colour);
-  const used = names && names.filter((_, k) => k < 24);
+  const used = names && names.filter((_, k) => k < 15);
   const [low, high] = view.extent(state.colour);
   const stops = Array.from({ length: 9 }, (_, k) => `rgb(${rampColour(k / 8).map(Math.round).join(" ")})`);
   fill($("legend"), names
