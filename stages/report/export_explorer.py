@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> None:
     megabytes = sum(map(_measure, Path(options.output).rglob("*"))) / 1e6
     print(
         f"{options.output}/index.html: {len(population.paths)} of {population.n_all} samples, "
-        f"{len(runs)} run{'s' * (len(runs) != 1)}, {megabytes:.1f} MB  ({stopwatch.seconds:.1f} s); open it in a browser"
+        f"{len(runs)} run{'s' * (len(runs) != 1)}, {megabytes:.1f} MB  ({stopwatch.seconds:.1f} s)"
     )
 
 

@@ -5,24 +5,6 @@ localrules:
     explorer,
 
 
-def what_runs_say(runs):
-    """Inputs about the samples, of the training splits and of runs; features are read where they still are."""
-    labels = [
-        f"{PLAN.locate('augmented', task=task, dataset=dataset, method=method, seed=seed, epoch=epoch)}/{table}.parquet"
-        for method, seed in runs
-        for epoch in range(1, PLAN.last_epoch + 1)
-        for task, dataset in PLAN.augmentations(method, epoch)
-        for table in ("weights", "labels")
-    ]
-    return {
-        **prepared(PLAN.datasets, "train"),
-        "audits": [
-            f"{PLAN.locate('data', dataset=dataset)}/audit/train.parquet" for dataset in PLAN.audited_datasets()
-        ],
-        "labels": labels,
-    }
-
-
 # What both stages are told beside the runs; where tables lie is a pattern, see stages/report/explorer/options.py.
 SAMPLES_PARAMS = {
     "order": PLAN.datasets,
@@ -68,7 +50,7 @@ rule explorer:
 
 rule export_explorer:
     input:
-        **what_runs_say(PLAN.own_runs),
+        unpack(lambda wildcards: what_runs_say(PLAN.own_runs)),
         metrics=[f"{PLAN.locate('run', method=method, seed=seed)}/metrics.parquet" for method, seed in PLAN.own_runs],
     output:
         directory("<results>/explorer"),

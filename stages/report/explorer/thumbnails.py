@@ -1,7 +1,6 @@
 """Images as JPEG: small, side by side on sheets, and single."""
 
 import io
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,11 +56,6 @@ def encode_jpeg(pixels: np.ndarray, quality: int) -> bytes:
     buffer = io.BytesIO()
     _make_image(pixels).save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()
-
-
-def encode_images(images: np.ndarray, quality: int) -> Sequence[bytes]:
-    """Images, uint8 (n, height, width, channels), as JPEG each."""
-    return [encode_jpeg(pixels, quality) for pixels in images]
 
 
 def _make_image(pixels: np.ndarray) -> Image.Image:
