@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 
-.PHONY: help install run report test lint format requirements benchmark unlock clean
+.PHONY: help install run report explore test lint format requirements benchmark unlock clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -44,6 +44,9 @@ run: $(VENV)/run.stamp $(BIN)/mtl-sa  ## train the default experiment (config.ya
 report: $(VENV)/run.stamp $(BIN)/mtl-sa  ## draw what a run did, into report.zip
 	@PATH="$(CURDIR)/$(BIN):$$PATH"; snakemake report --cores $(CORES) --profile workflow/profiles/default \
 		&& snakemake report --cores $(CORES) --report report.zip --quiet all
+
+explore: $(VENV)/run.stamp $(BIN)/mtl-sa  ## write the sample explorer of config.yaml, training first where needed
+	@PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores $(CORES) --profile workflow/profiles/default explorer
 
 test: $(VENV)/dev.stamp $(BIN)/mtl-sa  ## run the tests
 	@PATH="$(CURDIR)/$(BIN):$$PATH" pytest

@@ -82,9 +82,10 @@ def find_jobs() -> list[str]:
 
 
 def find_folder(module: str) -> str:
-    """A module's folder as `BOXES` names it."""
+    """A module's folder as `BOXES` names it; one that it does not name belongs to the folder above."""
     first, *inner, _ = module.split(".")
-    return "/".join(inner) if first == "stages" else first
+    path = "/".join(inner) if first == "stages" else first
+    return path if path in BOXES else path.rpartition("/")[0]
 
 
 def _list_rules() -> list[Path]:

@@ -74,13 +74,14 @@ def test_the_two_builds_of_faiss_are_never_installed_together():
         assert "faiss-gpu" not in read_pins(name)
 
 
-def test_templates_are_shipped():
+def test_templates_and_pages_are_shipped():
     shipped = CONFIGURATION["tool"]["setuptools"]["package-data"]
-    templates = list((ROOT / "stages").rglob("*.jinja"))
-    assert templates
-    for path in templates:
-        package = ".".join(path.parent.relative_to(ROOT).parts)
-        assert any(path.match(pattern) for pattern in shipped[package]), path
+    files = [path for path in (ROOT / "stages").rglob("*") if path.suffix in (".jinja", ".html", ".css", ".js")]
+    assert {path.suffix for path in files} == {".jinja", ".html", ".css", ".js"}
+    for path in files:
+        folder = next(parent for parent in path.parents if (parent / "__init__.py").exists())
+        package = ".".join(folder.relative_to(ROOT).parts)
+        assert any(path in folder.glob(pattern) for pattern in shipped[package]), path
 
 
 def test_files_that_commands_read_are_shipped():

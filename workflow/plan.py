@@ -47,7 +47,7 @@ class Artifact:
     Attributes:
         path: from the folder that Snakemake runs in.
         rule: that writes it.
-        target: what it belongs to: `all`, `comparison`, `export` or `report`.
+        target: what it belongs to: `all`, `comparison`, `export`, `report`, or `viewing`, which may be there or not.
         disposable: whether the run may have deleted it once it was used.
     """
 
@@ -340,6 +340,17 @@ class Plan:
             return True
         return kept != "last" and epoch % kept["every"] == 0
 
+    def audited_datasets(self) -> list[str]:
+        """The datasets whose labels held back are read: those that the experiment's runs make labels for."""
+        audited = {
+            dataset
+            for method, _ in self.own_runs
+            for epoch in range(1, self.last_epoch + 1)
+            for task, dataset in self.augmentations(method, epoch)
+            if task in self.audited_tasks(dataset)
+        }
+        return [dataset for dataset in self.datasets if dataset in audited]
+
     def audits(self) -> list[str]:
         """The audits of the experiment: of all epochs and tasks for which labels were held back."""
         return [artifact.path for artifact in self.artifacts() if artifact.rule == "audit_weights"]
@@ -401,6 +412,10 @@ class Plan:
                 rules = ("export_network", "export_network", "write_model_card")
                 for file, rule in zip(EXPORT_FILES, rules, strict=True):
                     listed[f"{folder}/{file}"] = Artifact(f"{folder}/{file}", rule, "export")
+                path = f"{folder}/samples.parquet"
+                listed[path] = Artifact(path, "collect_samples", "viewing")
+        path = f"{self.layout['results']}/explorer"
+        listed[path] = Artifact(path, "export_explorer", "viewing")
         for file in COMPARISON_FILES:
             path = f"{self.layout['results']}/{file}"
             listed[path] = Artifact(path, "sum_benchmarks" if file == "timing.md" else "compare_methods", "comparison")
@@ -413,13 +428,7 @@ class Plan:
         def give(path: str, rule: str, target: str = "all") -> tuple[str, Artifact]:
             return path, Artifact(path, rule, target)
 
-        audited = {
-            dataset
-            for method, _ in self.own_runs
-            for epoch in range(1, self.last_epoch + 1)
-            for task, dataset in self.augmentations(method, epoch)
-            if task in self.audited_tasks(dataset)
-        }
+        audited = self.audited_datasets()
         for dataset in self.datasets:
             folder = self.locate("data", dataset=dataset)
             for split in SPLITS:

@@ -160,6 +160,7 @@ def arrow_type(kind: str, width: int = 0) -> pa.DataType:
         "float64": pa.float64(),
         "string": pa.string(),
         "bool": pa.bool_(),
+        "binary": pa.binary(),
         "float32_list": pa.list_(pa.float32()),
         "float64_list": pa.list_(pa.float64()),
     }[kind]
@@ -391,6 +392,31 @@ COMPARISON = Contract(
     key=None,
 )
 
+SAMPLES = Contract(
+    "samples",
+    (
+        Column("dataset", "string", "dataset of the sample"),
+        _SAMPLE_ID,
+        Column("path", "string", "path below the dataset's image folder"),
+        Column("image", "binary", "what the network saw, as JPEG"),
+        Column("label_*", "string", "class name that is trained on; null where it is not known", nullable=True),
+        Column("held_back_*", "string", "class name that is known, but not trained on", nullable=True),
+        Column("epoch_*", "int32", "epoch that the columns below are from, the last that weighed", nullable=True),
+        Column("pseudo_class_*", "string", "class that the network of the epoch before predicted", nullable=True),
+        *(
+            Column(f"{column.name}_*", "float64", column.description, column.minimum, column.maximum, nullable=True)
+            for column in WEIGHTS.columns
+            if column.kind == "float64"
+        ),
+        Column("soft_label_*", "float32_list", "soft label before any temperature; NaN for none", 0, 1, nullable=True),
+        Column("training_label_*", "float32_list", "y^, what is trained on; NaN for none", 0, 1, nullable=True),
+        Column("x_*", "float64", "first principal component of the features", nullable=True),
+        Column("y_*", "float64", "second principal component of the features", nullable=True),
+    ),
+    metadata=("method", "seed", "classes"),
+    key=None,
+)
+
 CHECKPOINT = Document("checkpoint", ("epoch", "dataset", "n_samples", "losses", "seed", "threads", "files"))
 
 EVALUATION = Document("evaluation", ("epoch", "trained_dataset", "tasks", "validation"))
@@ -410,6 +436,7 @@ TIMING = Document("timing", ())
 MODEL_CARD = Document("model card", ())
 
 FIGURES = Document("figures", ("drawn", "files"))
+EXPLORER = Document("explorer", ("files",))
 
 CONTRACTS = {value.name: value for value in tuple(globals().values()) if isinstance(value, Contract | Document)}
 """All of them, by the name that every artifact bears."""

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import re
+import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,6 +44,21 @@ def replace_when_complete(path: str | Path) -> Iterator[Path]:
         raise
     finally:
         path_temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def replace_folder_when_complete(path: str | Path) -> Iterator[Path]:
+    """Yield an empty folder beside `path`, which takes its place once the block has ended well."""
+    path = Path(path)
+    path_temporary = path.with_name(f".{path.name}.tmp")
+    shutil.rmtree(path_temporary, ignore_errors=True)
+    path_temporary.mkdir(parents=True)
+    try:
+        yield path_temporary
+        shutil.rmtree(path, ignore_errors=True)
+        os.replace(path_temporary, path)
+    finally:
+        shutil.rmtree(path_temporary, ignore_errors=True)
 
 
 def _remove_abandoned(path: Path) -> None:

@@ -19,6 +19,8 @@ from stages.storage.seals import check_seal, find_footer
 from stages.storage.tables import read_any, read_table
 
 PLAN = "plan.json"
+FOLDERS = {"export_explorer": "explorer.json"}
+"""Rules whose artifact is a folder, and the file in it that records all others."""
 SEALED = (".parquet", ".json", ".md")
 MAX_LISTED = 3
 
@@ -111,6 +113,9 @@ def examine(results: Path, plan: Plan, show: Callable[[Iterable], Iterable] = it
     findings = Findings()
     present = {path.relative_to(results).as_posix() for path in results.rglob("*") if path.is_file()} - {PLAN}
     present = {path for path in present if not Path(path).name.startswith(".")}
+    folders = {path: FOLDERS[one.rule] for path, one in plan.artifacts.items() if one.rule in FOLDERS}
+    inside = {path: {file for file in present if file.startswith(f"{path}/")} for path in folders}
+    present = present.difference(*inside.values()) | {path for path, files in inside.items() if files}
     findings.left_over = sorted(present - set(plan.artifacts))
     wanted = _choose_targets(plan, present)
     for path, artifact in plan.artifacts.items():
@@ -119,6 +124,9 @@ def examine(results: Path, plan: Plan, show: Callable[[Iterable], Iterable] = it
     present &= set(plan.artifacts)
     findings.n_artifacts = len(present)
     recorded = {path: _examine_sealed(results, path, findings) for path in show(sorted(filter(_is_sealed, present)))}
+    for path in present & set(folders):
+        recorded[path] = _examine_folder(results, path, folders[path], inside[path], findings)
+    present -= set(folders)
     files = {name: digest for one in recorded.values() for name, digest in one.get("files", {}).items()}
     digests: dict[str, str] = {}
     for path in show(sorted(present)):
@@ -146,6 +154,8 @@ def _choose_targets(plan: Plan, present: set[str]) -> Callable[[Expected], bool]
     exported = {os.path.dirname(artifact.path) for artifact in finals if artifact.target == "export"}
 
     def wanted(artifact: Expected) -> bool:
+        if artifact.target == "viewing":
+            return False
         if artifact.target == "export":
             return os.path.dirname(artifact.path) in exported
         if artifact.target == "report":
@@ -154,6 +164,24 @@ def _choose_targets(plan: Plan, present: set[str]) -> Callable[[Expected], bool]
         return artifact.target == "all" or compared
 
     return wanted
+
+
+def _examine_folder(results: Path, path: str, record: str, present: set[str], findings: Findings) -> dict[str, Any]:
+    """What a folder's record says of its inputs; the folder is an artifact as a whole."""
+    found = Findings()
+    one = _examine_sealed(results, f"{path}/{record}", found) if f"{path}/{record}" in present else {}
+    findings.versions += found.versions
+    files = one.get("files", {})
+    wrong = sorted(
+        (present - {f"{path}/{record}"}) ^ set(files)
+        | {name for name in present & set(files) if digest_file(results / name) != files[name]}
+    )
+    if not one or wrong:
+        findings.damaged[path] = (
+            f"is damaged ({wrong[0] if one else f'{path}/{record}'} is not the file that was recorded)"
+        )
+        return {}
+    return {"inputs": one["inputs"]}
 
 
 def _examine_sealed(results: Path, path: str, findings: Findings) -> dict[str, dict[str, str]]:
@@ -230,7 +258,9 @@ def write_commands(results: Path, plan: Plan, findings: Findings) -> dict[str, s
     elif findings.outdated:
         paths = _join(plan, findings.outdated)
         again = f"{plan.command} -- {paths}"
-        commands["make anew what is out of date and what follows"] = f"rm -f {paths} && {again} && {plan.command}"
+        commands["make anew what is out of date and what follows"] = (
+            f"{_remove(plan, findings.outdated)} && {again} && {plan.command}"
+        )
     if findings.left_over:
         commands["delete what another configuration left"] = (
             f"rm -r {_join(plan, _find_roots(results, plan, findings))}"
@@ -245,7 +275,7 @@ def _heal(results: Path, plan: Plan, findings: Findings, broken: list[str]) -> s
         jobs[artifact.job].append(artifact.path)
     steps = [f"{plan.command} -- {_join(plan, broken)}"]
     if findings.damaged:
-        steps.insert(0, f"rm -f {_join(plan, findings.damaged)}")
+        steps.insert(0, _remove(plan, findings.damaged))
     for job in dict.fromkeys(plan.artifacts[path].job for path in broken):
         users = {user for path in jobs[job] for user in findings.users.get(path, [])} - set(broken) - set(jobs[job])
         if users:
@@ -264,6 +294,12 @@ def _find_roots(results: Path, plan: Plan, findings: Findings) -> list[str]:
         if root not in roots:
             roots.append(root)
     return roots
+
+
+def _remove(plan: Plan, paths: Iterable[str]) -> str:
+    paths = list(paths)
+    folders = any(plan.artifacts[path].rule in FOLDERS for path in paths)
+    return f"rm {'-rf' if folders else '-f'} {_join(plan, paths)}"
 
 
 def _join(plan: Plan, paths: Iterable[str]) -> str:

@@ -149,6 +149,24 @@ def cache_options(wildcards):
     return f"--cache {quote(config['storage']['image_cache'])} --identity {identity}"
 
 
+def what_runs_say(runs):
+    """Inputs about the samples, of the training splits and of runs; features are read where they still are."""
+    labels = [
+        f"{PLAN.locate('augmented', task=task, dataset=dataset, method=method, seed=seed, epoch=epoch)}/{table}.parquet"
+        for method, seed in runs
+        for epoch in range(1, PLAN.last_epoch + 1)
+        for task, dataset in PLAN.augmentations(method, epoch)
+        for table in ("weights", "labels")
+    ]
+    return {
+        **prepared(PLAN.datasets, "train"),
+        "audits": [
+            f"{PLAN.locate('data', dataset=dataset)}/audit/train.parquet" for dataset in PLAN.audited_datasets()
+        ],
+        "labels": labels,
+    }
+
+
 UNLABELED = features_of(lambda wildcards: [wildcards.dataset])
 LABELED = features_of(lambda wildcards: PLAN.datasets_of(wildcards.task))
 
