@@ -206,12 +206,20 @@ class Plan:
         row, labels = self.methods[method], self.settings["labels"]
         if "label_transfer" in row:
             # What the label transfer networks say is taken as it is.
-            return {"selection": 0, "distance": "emd", "temperature": 1, "interpolation": "soft", "quantile": 0}
+            return {
+                "selection": 0,
+                "distance": "emd",
+                "sharpness": 1,
+                "temperature": 1,
+                "interpolation": "soft",
+                "quantile": 0,
+            }
         selection = row["selection"]
         interpolation = row.get("interpolation", labels["interpolation"]) if isinstance(selection, list) else "soft"
         return {
             "selection": selection,
             "distance": row.get("distance", "emd"),
+            "sharpness": row.get("sharpness", 1),
             "temperature": row.get("temperature", labels["temperature"]),
             "interpolation": interpolation,
             "quantile": row.get("quantile", labels["quantile"]) if interpolation == "threshold" else 0,

@@ -43,12 +43,13 @@ def weigh_samples(
     responsibilities: np.ndarray | None = None,
     transport_distances: np.ndarray | None = None,
     decay: float | None = None,
+    sharpness: float = 1,
 ) -> Selection:
     """Combine confidence, density and distribution into the selection weight w (section 4.2).
 
-    w_i is the product of the criteria over its largest value. It is formed from logarithms, so
-    that squared distances of hundreds, at which exp(-λ d̂) is 0 in float64, still rank the
-    samples and the largest weight is exactly 1.
+    w_i is the product of the criteria, to the power of `sharpness`, over its largest value. It is formed
+    from logarithms, so that squared distances of hundreds, at which exp(-λ d̂) is 0 in float64, still
+    rank the samples and the largest weight is exactly 1.
 
     Args:
         soft_labels: ỹ, shape (n, C), rows sum to 1.
@@ -60,6 +61,7 @@ def weigh_samples(
         transport_distances: d^E, or another distance of each cluster from the labeled domain,
             shape (C_u,); needed by `distribution`.
         decay: λ, per unit of distance; needed by `distribution`.
+        sharpness: above 1 only the best keep a large weight, below 1 weights are nearer to each other.
 
     Raises:
         ValueError: a criterion is unknown or its ingredients are missing.
@@ -80,7 +82,7 @@ def weigh_samples(
             "density": None if density_weights is None else np.log(density_weights),
             "distribution": None if distances is None else -decay * distances,
         }
-        weights = normalise_weights(sum(_pick(logarithms, criterion) for criterion in criteria))
+        weights = normalise_weights(sharpness * sum(_pick(logarithms, criterion) for criterion in criteria))
     return Selection(
         pseudo_labels=pseudo_labels,
         confidence_weights=confidence,

@@ -51,6 +51,7 @@ def main(argv: list[str] | None = None) -> None:
         metavar="JSON",
         help="list of criteria, or a constant weight",
     )
+    parser.add_argument("--sharpness", type=float, default=1, help="power of the product of the criteria")
     parser.add_argument("--temperature", type=float, default=2, help="T of the soft labels")
     parser.add_argument("--interpolation", choices=INTERPOLATIONS, default="soft", help="by w, or by 0 and 1")
     parser.add_argument("--quantile", type=float, default=0.5, help="of w, at which threshold selection begins")
@@ -77,6 +78,7 @@ def main(argv: list[str] | None = None) -> None:
         responsibilities=responsibilities and responsibilities["responsibilities"],
         transport_distances=distances and distances[DISTANCES[options.distance]],
         decay=distances and distances.metadata["decay"],
+        sharpness=options.sharpness,
     )
     # A constant weight ranks nothing.
     thresholded = options.interpolation == "threshold" and isinstance(options.selection, list)
@@ -90,7 +92,8 @@ def main(argv: list[str] | None = None) -> None:
     softened = soften_labels(soft_labels, options.temperature)
     training_labels = interpolate_labels(softened, pseudo_labels, weights)
     inputs = [options.features, options.density, options.responsibilities, path_distances, options.refinement]
-    parameters = {name: getattr(options, name) for name in ("task", "selection", "distance", "temperature")}
+    recorded = ("task", "selection", "distance", "sharpness", "temperature")
+    parameters = {name: getattr(options, name) for name in recorded}
     parameters["interpolation"] = "threshold" if thresholded else "soft"
     if thresholded:
         parameters["quantile"] = options.quantile

@@ -25,6 +25,9 @@ RESERVED_TASKS = ("features",)
 RESERVED_METHODS = ("initial", "initial_separate")
 """Names of folders that stand beside a method's."""
 
+OF_LABELS = ("distance", "sharpness", "temperature", "interpolation", "quantile", "refinement")
+"""Keys of a method that have no use where a selection makes no labels."""
+
 
 class _UniqueKeyLoader(yaml.SafeLoader):
     """Refuses a key that stands twice, where YAML would silently take the last."""
@@ -183,7 +186,7 @@ def check_methods(methods: Mapping[str, Any], source: str) -> dict[str, Any]:
 def _find_useless(row: Mapping[str, Any]) -> str | None:
     """A setting that a method lacks or has no use for, and why."""
     schedule, selection = row["schedule"], row.get("selection")
-    of_labels = [key for key in ("distance", "temperature", "interpolation", "quantile", "refinement") if key in row]
+    of_labels = [key for key in OF_LABELS if key in row]
     if schedule == "alternating" and selection is None:
         return "selection: is missing; an alternating method needs label vectors"
     if schedule == "single":
@@ -194,7 +197,10 @@ def _find_useless(row: Mapping[str, Any]) -> str | None:
             return "regularization: joins tasks, which the schedule single keeps apart"
     if selection is None and of_labels:
         return f"{of_labels[0]}: has no use without a selection; remove it or add one"
-    if "distance" in row and not (isinstance(selection, list) and "distribution" in selection):
+    criteria = selection if isinstance(selection, list) else []
+    if "sharpness" in row and not criteria:
+        return "sharpness: has no use with a constant weight"
+    if "distance" in row and "distribution" not in criteria:
         return "distance: has no use without the criterion distribution"
     if "label_transfer" in row:
         if schedule != "mixed":

@@ -52,6 +52,9 @@ class Method(Section):
         None,
         description="Of a cluster from the labeled domain, for the criterion distribution; emd where it is left out.",
     )
+    sharpness: Annotated[number(gt=0), OPTIONAL] = Field(
+        None, description="Power of the product of the criteria; 1 where it is left out."
+    )
     temperature: Annotated[number(gt=0), OPTIONAL] = Field(
         None, description="T of the soft labels; the config's `labels.temperature` where it is left out."
     )

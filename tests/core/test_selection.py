@@ -57,6 +57,26 @@ def test_a_single_criterion_is_that_weight_over_its_maximum(criterion):
     np.testing.assert_allclose(selection.selection_weights, alone / alone.max(), rtol=1e-12)
 
 
+def weigh_all(**changes):
+    """The weights of fifty samples by all criteria."""
+    settings = {
+        "criteria": ["confidence", "density", "distribution"],
+        "density_weights": np.random.default_rng(1).uniform(0.1, 1, 50),
+        "responsibilities": draw_labels(50, 3, seed=2),
+        "transport_distances": np.array([0.5, 2.0, 7.0]),
+        "decay": 0.1,
+    }
+    return weigh_samples(draw_labels(50, 4), **settings | changes)
+
+
+@pytest.mark.parametrize("sharpness", [0.5, 3, 2000])
+def test_sharpness_is_a_power_of_the_weight_whatever_underflows(sharpness):
+    plain, sharp = weigh_all().selection_weights, weigh_all(sharpness=sharpness).selection_weights
+    np.testing.assert_allclose(sharp, plain**sharpness, rtol=1e-9, atol=1e-300)
+    assert sharp.max() == 1.0
+    np.testing.assert_array_equal(weigh_all(sharpness=1).selection_weights, plain)
+
+
 @given(st.floats(1e2, 1e12))
 def test_distances_that_underflow_still_rank_the_samples(scale):
     responsibilities = np.eye(3)

@@ -297,6 +297,9 @@ NO_SELECTION = "has no use without a selection; remove it or add one"
         ({**SINGLE, "quantile": 0}, "x.quantile: " + NO_USE),
         ({**MIXED, "distance": "mmd"}, "x.distance: " + NO_SELECTION),
         ({**MIXED, "temperature": 1}, "x.temperature: " + NO_SELECTION),
+        ({**MIXED, "sharpness": 2}, "x.sharpness: " + NO_SELECTION),
+        ({**SINGLE, "sharpness": 2}, "x.sharpness: " + NO_USE),
+        ({**ALTERNATING, "sharpness": 2}, "x.sharpness: has no use with a constant weight"),
         ({**MIXED, "refinement": {"strength": 1, "neighbors": 5}}, "x.refinement: " + NO_SELECTION),
         (
             {**MIXED, "selection": ["density"], "distance": "mmd"},
@@ -330,6 +333,7 @@ def test_a_setting_that_a_schedule_has_no_use_for_is_named(row, message):
             **ALTERNATING,
             "selection": ["distribution"],
             "distance": "mean",
+            "sharpness": 2,
             "temperature": 1,
             "interpolation": "threshold",
             "quantile": 0.2,

@@ -92,6 +92,12 @@ def edit_methods(old, new):
     return change
 
 
+def add_keys(*lines):
+    """Give mtl_sa further keys."""
+    name = "paper_name: MTL-SA\n"
+    return edit_methods(name, name + "".join(f"  {line}\n" for line in lines))
+
+
 def add_reader(project):
     sources = project.folder / "stages/data/sources"
     text = (sources / "table.py").read_text(encoding="utf-8")
@@ -176,6 +182,7 @@ CHANGES = {
     ),
     "another row of methods.yaml": (edit_methods("warmup: 2", "warmup: 1"), {}),
     "the paper's name of a method": (edit_methods("paper_name: MTL-SA", "paper_name: ours"), {}),
+    "the sharpness of the method": (add_keys("sharpness: 2"), from_labels("materialize_labels")),
     "the criteria of the method": (
         edit_methods("selection: [confidence, density, distribution]", "selection: [confidence, density]"),
         add(

@@ -81,6 +81,7 @@ def test_settings_of_labels_that_have_no_use_are_constant():
     assert plan.label_settings("mtl_sa") == {
         "selection": ["confidence", "density", "distribution"],
         "distance": "emd",
+        "sharpness": 1,
         "temperature": 3,
         "interpolation": "threshold",
         "quantile": 0.9,
@@ -90,6 +91,7 @@ def test_settings_of_labels_that_have_no_use_are_constant():
     assert plan.label_settings("lel_ltn") == {
         "selection": 0,
         "distance": "emd",
+        "sharpness": 1,
         "temperature": 1,
         "interpolation": "soft",
         "quantile": 0,

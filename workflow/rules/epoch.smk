@@ -233,6 +233,7 @@ rule materialize_labels:
             " {params.tables}"
             " --selection {params.selection:q}"
             " --distance {params.labels[distance]}"
+            " --sharpness {params.labels[sharpness]}"
             " --temperature {params.labels[temperature]}"
             " --interpolation {params.labels[interpolation]}"
             " --quantile {params.labels[quantile]}"
