@@ -209,6 +209,7 @@ class Plan:
             return {
                 "selection": 0,
                 "distance": "emd",
+                "decay_scale": "absolute",
                 "sharpness": 1,
                 "temperature": 1,
                 "interpolation": "soft",
@@ -219,11 +220,16 @@ class Plan:
         return {
             "selection": selection,
             "distance": row.get("distance", "emd"),
+            "decay_scale": row.get("decay_scale", "absolute"),
             "sharpness": row.get("sharpness", 1),
             "temperature": row.get("temperature", labels["temperature"]),
             "interpolation": interpolation,
             "quantile": row.get("quantile", labels["quantile"]) if interpolation == "threshold" else 0,
         }
+
+    def decay(self, method: str) -> float:
+        """λ of a method."""
+        return self.methods[method].get("decay", self.settings["transport"]["decay"])
 
     def epoch_labels(self, seed: Any, method: str, epoch: int) -> list[tuple[str, str]]:
         """Task and path of the labels that an epoch trains on."""

@@ -7,6 +7,8 @@ import numpy as np
 
 CRITERIA = ("confidence", "density", "distribution")
 """The three weights a method may multiply: w^c, w^d and w^g."""
+DECAY_SCALES = ("absolute", "median")
+"""Whether λ is per unit of distance, or per median distance of the unlabeled samples."""
 INTERPOLATIONS = ("soft", "threshold")
 """Whether w itself interpolates the labels, or 0 and 1 on either side of a quantile of w."""
 
@@ -21,7 +23,7 @@ class Selection:
         density_weights: w^d.
         confident_weights: w^s = w^c w^d.
         sample_distances: d̂.
-        distribution_weights: w^g = exp(-λ d̂); may underflow to 0, which w never relies on.
+        distribution_weights: w^g = exp(-λ d̂), or of d̂ over its median; may underflow to 0, which w never relies on.
         selection_weights: w.
     """
 
@@ -43,6 +45,7 @@ def weigh_samples(
     responsibilities: np.ndarray | None = None,
     transport_distances: np.ndarray | None = None,
     decay: float | None = None,
+    decay_scale: str = "absolute",
     sharpness: float = 1,
 ) -> Selection:
     """Combine confidence, density and distribution into the selection weight w (section 4.2).
@@ -60,7 +63,8 @@ def weigh_samples(
         responsibilities: γ, shape (n, C_u); needed by `distribution`.
         transport_distances: d^E, or another distance of each cluster from the labeled domain,
             shape (C_u,); needed by `distribution`.
-        decay: λ, per unit of distance; needed by `distribution`.
+        decay: λ; needed by `distribution`.
+        decay_scale: what λ is per, one of `DECAY_SCALES`.
         sharpness: above 1 only the best keep a large weight, below 1 weights are nearer to each other.
 
     Raises:
@@ -73,6 +77,9 @@ def weigh_samples(
     distances = distribution = None
     if responsibilities is not None and transport_distances is not None and decay is not None:
         distances = responsibilities @ transport_distances
+        if decay_scale == "median":
+            # Where it is 0 most samples lie in the labeled domain, and nothing says how far is far.
+            decay = decay / (np.median(distances) or 1.0)
         distribution = np.exp(-decay * distances)
     if isinstance(criteria, int | float):
         weights = np.full(len(soft_labels), float(criteria))

@@ -11,6 +11,7 @@ import numpy as np
 
 from stages.command.stage import run_stage, stage_parser
 from stages.core.selection import (
+    DECAY_SCALES,
     INTERPOLATIONS,
     Selection,
     interpolate_labels,
@@ -51,6 +52,7 @@ def main(argv: list[str] | None = None) -> None:
         metavar="JSON",
         help="list of criteria, or a constant weight",
     )
+    parser.add_argument("--decay-scale", choices=DECAY_SCALES, default="absolute", help="what λ is per")
     parser.add_argument("--sharpness", type=float, default=1, help="power of the product of the criteria")
     parser.add_argument("--temperature", type=float, default=2, help="T of the soft labels")
     parser.add_argument("--interpolation", choices=INTERPOLATIONS, default="soft", help="by w, or by 0 and 1")
@@ -78,6 +80,7 @@ def main(argv: list[str] | None = None) -> None:
         responsibilities=responsibilities and responsibilities["responsibilities"],
         transport_distances=distances and distances[DISTANCES[options.distance]],
         decay=distances and distances.metadata["decay"],
+        decay_scale=options.decay_scale,
         sharpness=options.sharpness,
     )
     # A constant weight ranks nothing.
@@ -92,7 +95,7 @@ def main(argv: list[str] | None = None) -> None:
     softened = soften_labels(soft_labels, options.temperature)
     training_labels = interpolate_labels(softened, pseudo_labels, weights)
     inputs = [options.features, options.density, options.responsibilities, path_distances, options.refinement]
-    recorded = ("task", "selection", "distance", "sharpness", "temperature")
+    recorded = ("task", "selection", "distance", "decay_scale", "sharpness", "temperature")
     parameters = {name: getattr(options, name) for name in recorded}
     parameters["interpolation"] = "threshold" if thresholded else "soft"
     if thresholded:

@@ -25,7 +25,9 @@ RESERVED_TASKS = ("features",)
 RESERVED_METHODS = ("initial", "initial_separate")
 """Names of folders that stand beside a method's."""
 
-OF_LABELS = ("distance", "sharpness", "temperature", "interpolation", "quantile", "refinement")
+OF_DISTRIBUTION = ("distance", "decay", "decay_scale")
+"""Keys of a method that only the criterion distribution has a use for."""
+OF_LABELS = (*OF_DISTRIBUTION, "sharpness", "temperature", "interpolation", "quantile", "refinement")
 """Keys of a method that have no use where a selection makes no labels."""
 
 
@@ -200,8 +202,9 @@ def _find_useless(row: Mapping[str, Any]) -> str | None:
     criteria = selection if isinstance(selection, list) else []
     if "sharpness" in row and not criteria:
         return "sharpness: has no use with a constant weight"
-    if "distance" in row and "distribution" not in criteria:
-        return "distance: has no use without the criterion distribution"
+    for key in OF_DISTRIBUTION:
+        if key in row and "distribution" not in criteria:
+            return f"{key}: has no use without the criterion distribution"
     if "label_transfer" in row:
         if schedule != "mixed":
             return f"label_transfer: needs the schedule mixed, not {schedule}"

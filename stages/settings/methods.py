@@ -52,6 +52,12 @@ class Method(Section):
         None,
         description="Of a cluster from the labeled domain, for the criterion distribution; emd where it is left out.",
     )
+    decay: Annotated[number(ge=0), OPTIONAL] = Field(
+        None, description="λ of the criterion distribution; the config's `transport.decay` where it is left out."
+    )
+    decay_scale: Annotated[Literal["absolute", "median"], OPTIONAL] = Field(
+        None, description="Whether λ is per unit of distance (where it is left out) or per median distance."
+    )
     sharpness: Annotated[number(gt=0), OPTIONAL] = Field(
         None, description="Power of the product of the criteria; 1 where it is left out."
     )

@@ -77,6 +77,28 @@ def test_sharpness_is_a_power_of_the_weight_whatever_underflows(sharpness):
     np.testing.assert_array_equal(weigh_all(sharpness=1).selection_weights, plain)
 
 
+@given(st.floats(1e-3, 1e9))
+def test_per_median_distance_the_weights_do_not_depend_on_the_scale_of_the_features(scale):
+    distances = np.array([0.5, 2.0, 7.0])
+    expected = weigh_all(decay_scale="median")
+    found = weigh_all(decay_scale="median", transport_distances=scale * distances)
+    np.testing.assert_allclose(found.selection_weights, expected.selection_weights, rtol=1e-9)
+    np.testing.assert_allclose(found.distribution_weights, expected.distribution_weights, rtol=1e-9)
+    middle = np.exp(-0.1 * expected.sample_distances / np.median(expected.sample_distances))
+    np.testing.assert_allclose(expected.distribution_weights, middle, rtol=1e-12)
+    if abs(scale - 1) > 0.01:
+        absolute = weigh_all(transport_distances=scale * distances).selection_weights
+        assert np.abs(absolute - weigh_all().selection_weights).max() > 1e-4
+
+
+def test_an_absolute_scale_is_the_default_and_a_median_of_zero_leaves_the_unit():
+    np.testing.assert_array_equal(weigh_all(decay_scale="absolute").selection_weights, weigh_all().selection_weights)
+    near = {"responsibilities": np.eye(3)[[0] * 40 + [1] * 10], "transport_distances": np.array([0.0, 3.0, 9.0])}
+    np.testing.assert_array_equal(
+        weigh_all(**near, decay_scale="median").distribution_weights, weigh_all(**near).distribution_weights
+    )
+
+
 @given(st.floats(1e2, 1e12))
 def test_distances_that_underflow_still_rank_the_samples(scale):
     responsibilities = np.eye(3)

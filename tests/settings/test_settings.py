@@ -8,7 +8,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from stages.core.selection import CRITERIA, INTERPOLATIONS
+from stages.core.selection import CRITERIA, DECAY_SCALES, INTERPOLATIONS
 from stages.core.training import SCHEDULES
 from stages.data.sources.base import SPLITS
 from stages.data.sources.synthetic_faces import FaceSamples
@@ -272,6 +272,7 @@ def test_the_models_know_what_the_code_knows():
     assert get_args(row["schedule"].annotation) == SCHEDULES
     assert get_args(row["interpolation"].annotation) == INTERPOLATIONS
     assert sorted(get_args(row["distance"].annotation)) == sorted(DISTANCES)
+    assert get_args(row["decay_scale"].annotation) == DECAY_SCALES
     assert get_args(Labels.model_fields["interpolation"].annotation) == INTERPOLATIONS
     assert get_args(get_args(Criteria)[0]) == (Literal[CRITERIA],)
     assert tuple(FaceSamples.model_fields) == SPLITS
@@ -299,6 +300,11 @@ NO_SELECTION = "has no use without a selection; remove it or add one"
         ({**MIXED, "temperature": 1}, "x.temperature: " + NO_SELECTION),
         ({**MIXED, "sharpness": 2}, "x.sharpness: " + NO_SELECTION),
         ({**SINGLE, "sharpness": 2}, "x.sharpness: " + NO_USE),
+        (
+            {**MIXED, "selection": ["density"], "decay_scale": "median"},
+            "x.decay_scale: has no use without the criterion distribution",
+        ),
+        ({**ALTERNATING, "decay": 2}, "x.decay: has no use without the criterion distribution"),
         ({**ALTERNATING, "sharpness": 2}, "x.sharpness: has no use with a constant weight"),
         ({**MIXED, "refinement": {"strength": 1, "neighbors": 5}}, "x.refinement: " + NO_SELECTION),
         (
@@ -333,6 +339,8 @@ def test_a_setting_that_a_schedule_has_no_use_for_is_named(row, message):
             **ALTERNATING,
             "selection": ["distribution"],
             "distance": "mean",
+            "decay": 1,
+            "decay_scale": "median",
             "sharpness": 2,
             "temperature": 1,
             "interpolation": "threshold",

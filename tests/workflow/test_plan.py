@@ -81,6 +81,7 @@ def test_settings_of_labels_that_have_no_use_are_constant():
     assert plan.label_settings("mtl_sa") == {
         "selection": ["confidence", "density", "distribution"],
         "distance": "emd",
+        "decay_scale": "absolute",
         "sharpness": 1,
         "temperature": 3,
         "interpolation": "threshold",
@@ -91,11 +92,17 @@ def test_settings_of_labels_that_have_no_use_are_constant():
     assert plan.label_settings("lel_ltn") == {
         "selection": 0,
         "distance": "emd",
+        "decay_scale": "absolute",
         "sharpness": 1,
         "temperature": 1,
         "interpolation": "soft",
         "quantile": 0,
     }
+
+
+def test_a_method_may_have_its_own_decay():
+    plan = make_plan(METHODS | {"mine": METHODS["mtl_sa"] | {"decay": 2}}, transport__decay=0.3)
+    assert (plan.decay("mtl_sa"), plan.decay("mine")) == (0.3, 2)
 
 
 def test_labels_that_an_epoch_does_not_make_are_refused_with_those_that_it_makes():

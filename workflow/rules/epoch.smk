@@ -195,7 +195,7 @@ rule weigh_distribution:
     params:
         code=identify("epoch.weigh_distribution"),
         ground_distance=config["transport"]["ground_distance"],
-        decay=config["transport"]["decay"],
+        decay=lambda wildcards: PLAN.decay(wildcards.method),
     shell:
         command(
             "python -m stages.epoch.weigh_distribution"
@@ -233,6 +233,7 @@ rule materialize_labels:
             " {params.tables}"
             " --selection {params.selection:q}"
             " --distance {params.labels[distance]}"
+            " --decay-scale {params.labels[decay_scale]}"
             " --sharpness {params.labels[sharpness]}"
             " --temperature {params.labels[temperature]}"
             " --interpolation {params.labels[interpolation]}"
