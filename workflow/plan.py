@@ -196,10 +196,16 @@ class Plan:
             tables += ["responsibilities", "discrepancy" if row.get("distance") == "mmd" else "transport"]
         return tables
 
-    def selection_paths(self, **place: Any) -> dict[str, str]:
-        """These tables of one augmentation by name."""
+    def selection_paths(self, **place: Any) -> dict[str, str | list[str]]:
+        """These tables of one augmentation by name, and the manifests whose labels its class mix is taken from."""
         folder = self.locate("augmented", **place)
-        return {name: f"{folder}/{name}.parquet" for name in self.selection_tables(place["method"])}
+        paths = {name: f"{folder}/{name}.parquet" for name in self.selection_tables(place["method"])}
+        aligned = self.label_settings(place["method"])["alignment"] != "none"
+        return paths | ({"labeled": self.labeled_manifests(place["task"])} if aligned else {})
+
+    def labeled_manifests(self, task: str) -> list[str]:
+        """The manifests of all training samples with a label for a task."""
+        return [f"{self.locate('data', dataset=dataset)}/train.parquet" for dataset in self.datasets_of(task)]
 
     def label_settings(self, method: str) -> dict[str, Any]:
         """How a method makes its labels; what has no use is constant, so that changing it redoes nothing."""
@@ -211,6 +217,7 @@ class Plan:
                 "distance": "emd",
                 "decay_scale": "absolute",
                 "sharpness": 1,
+                "alignment": "none",
                 "temperature": 1,
                 "interpolation": "soft",
                 "quantile": 0,
@@ -222,6 +229,7 @@ class Plan:
             "distance": row.get("distance", "emd"),
             "decay_scale": row.get("decay_scale", "absolute"),
             "sharpness": row.get("sharpness", 1),
+            "alignment": row.get("alignment", "none"),
             "temperature": row.get("temperature", labels["temperature"]),
             "interpolation": interpolation,
             "quantile": row.get("quantile", labels["quantile"]) if interpolation == "threshold" else 0,

@@ -9,6 +9,11 @@ CRITERIA = ("confidence", "density", "distribution")
 """The three weights a method may multiply: w^c, w^d and w^g."""
 DECAY_SCALES = ("absolute", "median")
 """Whether λ is per unit of distance, or per median distance of the unlabeled samples."""
+ALIGNMENTS = ("none", "once", "full")
+"""Whether soft labels are scaled by what their mean lacks of a class mix: not, once, or until it is their mean."""
+MAX_ALIGNMENTS = 1000
+TOLERANCE_ALIGNMENT = 1e-5
+"""How far a full alignment may leave the mean share of a class from its target."""
 INTERPOLATIONS = ("soft", "threshold")
 """Whether w itself interpolates the labels, or 0 and 1 on either side of a quantile of w."""
 
@@ -117,6 +122,36 @@ def threshold_weights(selection_weights: np.ndarray, quantile: float) -> np.ndar
         quantile: share of the samples to leave out, from 0 (none) to 1 (all but the best).
     """
     return (selection_weights >= np.quantile(selection_weights, quantile, method="higher")).astype(np.float64)
+
+
+def align_labels(soft_labels: np.ndarray, frequencies: np.ndarray, alignment: str) -> np.ndarray:
+    """Soft labels with the class mix of the labeled domain, shape (n, C), float64, rows sum to 1.
+
+    Distribution alignment, as in ReMixMatch (Berthelot et al., 2020): ỹ_k is multiplied by the class's
+    frequency over its mean ỹ, and rows are normalised. Repeated, that converges to labels with the given mix,
+    the nearest to ỹ by Kullback-Leibler divergence; labels that have it already stay as they are.
+
+    Args:
+        soft_labels: ỹ, shape (n, C), rows sum to 1.
+        frequencies: shape (C,), not negative, sum to 1; a class that never occurs is given to no sample.
+        alignment: one of `ALIGNMENTS`.
+    """
+    soft_labels = np.asarray(soft_labels, dtype=np.float64)
+    if alignment == "none":
+        return soft_labels
+    occurring = frequencies > 0
+    # A sample that is certain of one class in float32 still leaves the others a way.
+    scores = np.log(np.maximum(soft_labels[:, occurring], np.finfo(np.float32).tiny))
+    target = np.log(frequencies[occurring])
+    for _ in range(1 if alignment == "once" else MAX_ALIGNMENTS):
+        mean = np.logaddexp.reduce(scores, axis=0) - np.log(len(scores))
+        if np.abs(np.exp(mean) - frequencies[occurring]).max() <= TOLERANCE_ALIGNMENT:
+            break
+        scores += target - mean
+        scores -= np.logaddexp.reduce(scores, axis=1)[:, None]
+    aligned = np.zeros_like(soft_labels)
+    aligned[:, occurring] = np.exp(scores)
+    return aligned
 
 
 def soften_labels(soft_labels: np.ndarray, temperature: float) -> np.ndarray:

@@ -61,6 +61,11 @@ class Method(Section):
     sharpness: Annotated[number(gt=0), OPTIONAL] = Field(
         None, description="Power of the product of the criteria; 1 where it is left out."
     )
+    alignment: Annotated[Literal["none", "once", "full"], OPTIONAL] = Field(
+        None,
+        description="Whether soft labels are scaled to the class mix of the labeled samples: not (where it is left "
+        "out), once, or until their mean is that mix.",
+    )
     temperature: Annotated[number(gt=0), OPTIONAL] = Field(
         None, description="T of the soft labels; the config's `labels.temperature` where it is left out."
     )

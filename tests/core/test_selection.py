@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from stages.core.selection import (
+    align_labels,
     interpolate_labels,
     normalise_weights,
     soften_labels,
@@ -185,6 +186,38 @@ def test_a_criterion_without_its_table_is_refused():
         weigh_samples(draw_labels(5, 3), criteria=["density"])
     with pytest.raises(ValueError, match="unknown criterion 'hope'"):
         weigh_samples(draw_labels(5, 3), criteria=["hope"])
+
+
+@given(st.integers(0, 10_000), st.sampled_from([0.05, 0.3, 1, 5]))
+def test_a_full_alignment_gives_the_mean_of_the_labels_the_class_mix(seed, concentration):
+    rng = np.random.default_rng(seed)
+    soft = rng.dirichlet(np.full(4, concentration), 60).astype(np.float32)
+    frequencies = rng.dirichlet(np.ones(4))
+    aligned = align_labels(soft, frequencies, "full")
+    np.testing.assert_allclose(aligned.mean(0), frequencies, atol=2e-5)
+    np.testing.assert_allclose(aligned.sum(1), 1, rtol=1e-12)
+    np.testing.assert_allclose(align_labels(aligned, frequencies, "once"), aligned, atol=1e-3)
+    # Only the classes are scaled: the ratio of two classes changes alike for all samples.
+    sure = (soft > 1e-20).all(1)
+    odds = np.log(aligned[sure, 1:] / aligned[sure, :1]) - np.log(soft[sure, 1:].astype(float) / soft[sure, :1])
+    assert not sure.any() or np.ptp(odds, axis=0).max() < 1e-6
+
+
+def test_one_alignment_is_the_rule_and_labels_with_the_mix_stay():
+    soft, frequencies = draw_labels(30, 3), np.array([0.2, 0.3, 0.5])
+    scaled = soft * frequencies / soft.mean(0)
+    np.testing.assert_allclose(align_labels(soft, frequencies, "once"), scaled / scaled.sum(1, keepdims=True))
+    np.testing.assert_allclose(align_labels(soft, soft.mean(0), "once"), soft, rtol=1e-12)
+    np.testing.assert_array_equal(align_labels(soft, frequencies, "none"), soft)
+
+
+def test_certain_labels_are_aligned_too_and_no_sample_gets_a_class_that_never_occurs():
+    certain = np.eye(3, dtype=np.float32)[[0, 0, 0, 1]]
+    aligned = align_labels(certain, np.array([0.5, 0.5, 0.0]), "full")
+    assert np.isfinite(aligned).all()
+    np.testing.assert_allclose(aligned.mean(0), [0.5, 0.5, 0.0], atol=1e-5)
+    only = align_labels(np.eye(3)[[2, 2]], np.array([0.25, 0.75, 0.0]), "full")
+    np.testing.assert_allclose(only, [[0.25, 0.75, 0.0]] * 2, atol=1e-5)
 
 
 def test_temperature_one_changes_nothing_and_a_high_one_flattens():

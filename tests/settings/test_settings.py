@@ -8,7 +8,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from stages.core.selection import CRITERIA, DECAY_SCALES, INTERPOLATIONS
+from stages.core.selection import ALIGNMENTS, CRITERIA, DECAY_SCALES, INTERPOLATIONS
 from stages.core.training import SCHEDULES
 from stages.data.sources.base import SPLITS
 from stages.data.sources.synthetic_faces import FaceSamples
@@ -273,6 +273,7 @@ def test_the_models_know_what_the_code_knows():
     assert get_args(row["interpolation"].annotation) == INTERPOLATIONS
     assert sorted(get_args(row["distance"].annotation)) == sorted(DISTANCES)
     assert get_args(row["decay_scale"].annotation) == DECAY_SCALES
+    assert get_args(row["alignment"].annotation) == ALIGNMENTS
     assert get_args(Labels.model_fields["interpolation"].annotation) == INTERPOLATIONS
     assert get_args(get_args(Criteria)[0]) == (Literal[CRITERIA],)
     assert tuple(FaceSamples.model_fields) == SPLITS
@@ -298,6 +299,7 @@ NO_SELECTION = "has no use without a selection; remove it or add one"
         ({**SINGLE, "quantile": 0}, "x.quantile: " + NO_USE),
         ({**MIXED, "distance": "mmd"}, "x.distance: " + NO_SELECTION),
         ({**MIXED, "temperature": 1}, "x.temperature: " + NO_SELECTION),
+        ({**MIXED, "alignment": "once"}, "x.alignment: " + NO_SELECTION),
         ({**MIXED, "sharpness": 2}, "x.sharpness: " + NO_SELECTION),
         ({**SINGLE, "sharpness": 2}, "x.sharpness: " + NO_USE),
         (
@@ -341,6 +343,7 @@ def test_a_setting_that_a_schedule_has_no_use_for_is_named(row, message):
             "distance": "mean",
             "decay": 1,
             "decay_scale": "median",
+            "alignment": "full",
             "sharpness": 2,
             "temperature": 1,
             "interpolation": "threshold",

@@ -184,6 +184,7 @@ CHANGES = {
     "the paper's name of a method": (edit_methods("paper_name: MTL-SA", "paper_name: ours"), {}),
     "the decay of the method": (add_keys("decay: 0.2"), from_labels("weigh_distribution")),
     "the scale of the method's decay": (add_keys("decay_scale: median"), from_labels("materialize_labels")),
+    "the alignment of the method": (add_keys("alignment: full"), from_labels("materialize_labels")),
     "the sharpness of the method": (add_keys("sharpness: 2"), from_labels("materialize_labels")),
     "the criteria of the method": (
         edit_methods("selection: [confidence, density, distribution]", "selection: [confidence, density]"),

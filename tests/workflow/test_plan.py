@@ -83,6 +83,7 @@ def test_settings_of_labels_that_have_no_use_are_constant():
         "distance": "emd",
         "decay_scale": "absolute",
         "sharpness": 1,
+        "alignment": "none",
         "temperature": 3,
         "interpolation": "threshold",
         "quantile": 0.9,
@@ -94,10 +95,20 @@ def test_settings_of_labels_that_have_no_use_are_constant():
         "distance": "emd",
         "decay_scale": "absolute",
         "sharpness": 1,
+        "alignment": "none",
         "temperature": 1,
         "interpolation": "soft",
         "quantile": 0,
     }
+
+
+def test_an_alignment_needs_the_labels_of_all_datasets_with_the_task():
+    plan = make_plan({"mine": METHODS["mtl_wf"] | {"alignment": "once"}}, tasks=("a", "b", "a"))
+    place = {"seed": 0, "method": "mine", "epoch": 2, "task": "a", "dataset": "d1"}
+    assert plan.selection_paths(**place) == {
+        "labeled": ["results/tiny/data/d0/train.parquet", "results/tiny/data/d2/train.parquet"]
+    }
+    assert plan.feature_tasks("mine", 2, "d0") == [], "no network need look at them"
 
 
 def test_a_method_may_have_its_own_decay():

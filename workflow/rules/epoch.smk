@@ -222,7 +222,7 @@ rule materialize_labels:
     threads: 1
     params:
         code=identify("epoch.materialize_labels"),
-        tables=lambda wildcards, input: [f"--{name} {input[name]}" for name in PLAN.selection_tables(wildcards.method)],
+        tables=lambda wildcards, input: [f"--{name} {input[name]}" for name in PLAN.selection_paths(**wildcards)],
         labels=lambda wildcards: PLAN.label_settings(wildcards.method),
         selection=lambda wildcards: json.dumps(PLAN.label_settings(wildcards.method)["selection"]),
     shell:
@@ -235,6 +235,7 @@ rule materialize_labels:
             " --distance {params.labels[distance]}"
             " --decay-scale {params.labels[decay_scale]}"
             " --sharpness {params.labels[sharpness]}"
+            " --alignment {params.labels[alignment]}"
             " --temperature {params.labels[temperature]}"
             " --interpolation {params.labels[interpolation]}"
             " --quantile {params.labels[quantile]}"
