@@ -221,6 +221,7 @@ class Plan:
                 "temperature": 1,
                 "interpolation": "soft",
                 "quantile": 0,
+                "student_temperature": 1,
             }
         selection = row["selection"]
         interpolation = row.get("interpolation", labels["interpolation"]) if isinstance(selection, list) else "soft"
@@ -233,7 +234,15 @@ class Plan:
             "temperature": row.get("temperature", labels["temperature"]),
             "interpolation": interpolation,
             "quantile": row.get("quantile", labels["quantile"]) if interpolation == "threshold" else 0,
+            "student_temperature": row.get("student_temperature", 1),
         }
+
+    def strength(self, method: str, epoch: int) -> float:
+        """α of an epoch: the weight of the loss of samples that train on made labels."""
+        strength = self.methods[method].get("strength", 1)
+        if isinstance(strength, Mapping):
+            return strength["value"] * min(1, epoch / strength["ramp"])
+        return strength
 
     def decay(self, method: str) -> float:
         """λ of a method."""

@@ -63,6 +63,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--temperature", type=float, default=2, help="T of the soft labels")
     parser.add_argument("--interpolation", choices=INTERPOLATIONS, default="soft", help="by w, or by 0 and 1")
     parser.add_argument("--quantile", type=float, default=0.5, help="of w, at which threshold selection begins")
+    parser.add_argument("--strength", type=float, default=1, help="α, weight of the loss of samples without a label")
+    parser.add_argument("--student-temperature", type=float, default=1, help="by which their scores are divided")
     parser.add_argument("--output-weights", required=True, metavar="PARQUET", help="every weight of every sample")
     parser.add_argument("--output-labels", required=True, metavar="PARQUET", help="soft, pseudo and training labels")
     options = parser.parse_args(argv)
@@ -108,7 +110,10 @@ def main(argv: list[str] | None = None) -> None:
         *(options.features, options.density, options.responsibilities, path_distances, options.refinement),
         *(options.labeled if options.alignment != "none" else []),
     ]
-    recorded = ("task", "selection", "distance", "decay_scale", "sharpness", "alignment", "temperature")
+    recorded = (
+        *("task", "selection", "distance", "decay_scale", "sharpness", "alignment", "temperature"),
+        *("strength", "student_temperature"),
+    )
     parameters = {name: getattr(options, name) for name in recorded}
     parameters["interpolation"] = "threshold" if thresholded else "soft"
     if thresholded:
@@ -135,7 +140,12 @@ def main(argv: list[str] | None = None) -> None:
             "pseudo_label": pseudo_labels,
             "training_label": training_labels,
         },
-        metadata={**about, "temperature": options.temperature},
+        metadata={
+            **about,
+            "temperature": options.temperature,
+            "strength": options.strength,
+            "student_temperature": options.student_temperature,
+        },
         provenance=provenance,
     )
 

@@ -27,7 +27,10 @@ RESERVED_METHODS = ("initial", "initial_separate")
 
 OF_DISTRIBUTION = ("distance", "decay", "decay_scale")
 """Keys of a method that only the criterion distribution has a use for."""
-OF_LABELS = (*OF_DISTRIBUTION, "sharpness", "alignment", "temperature", "interpolation", "quantile", "refinement")
+OF_LABELS = (
+    *(*OF_DISTRIBUTION, "sharpness", "alignment", "temperature", "interpolation", "quantile", "refinement"),
+    *("strength", "student_temperature"),
+)
 """Keys of a method that have no use where a selection makes no labels."""
 
 

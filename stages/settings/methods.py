@@ -21,6 +21,13 @@ class Refinement(Section):
     neighbors: int = Field(ge=1, description="Of a sample in the graph.")
 
 
+class RampedStrength(Section):
+    """A strength that grows over the first epochs."""
+
+    value: number(ge=0) = Field(description="α once it is grown.")
+    ramp: int = Field(ge=1, description="Epoch that reaches it; the epochs before have their share of it.")
+
+
 class LabelTransfer(Section):
     """Label transfer networks."""
 
@@ -74,6 +81,16 @@ class Method(Section):
     )
     quantile: Annotated[Share, OPTIONAL] = Field(
         None, description="Where threshold selection begins; the config's `labels.quantile` where it is left out."
+    )
+    strength: Annotated[either(number=number(ge=0), section=RampedStrength), OPTIONAL] = Field(
+        None,
+        description="α, weight of the loss of samples that train on made labels, against 1 for given ones; 1 where it "
+        "is left out.",
+    )
+    student_temperature: Annotated[number(gt=0), OPTIONAL] = Field(
+        None,
+        description="By which the scores of these samples are divided, their loss times its square; 1 where it is "
+        "left out.",
     )
     refinement: Annotated[Refinement, OPTIONAL] = Field(
         None, description="Markov random field that refines the pseudo labels."

@@ -99,6 +99,47 @@ def test_labels_made_where_they_are_given_are_refused(run, labels, tmp_path):
         run.train("broken", "initial", trained="faces", labels={"expression": path, "pose": labels}, epoch=1)
 
 
+def rewrite_labels(path, labels, **metadata):
+    """A table of labels as it is, with other metadata."""
+    table = read_table(labels, LABELS)
+    metadata = {key: table.metadata[key] for key in LABELS.metadata} | metadata
+    write_table(path, LABELS, table.columns, metadata=metadata, provenance=Provenance("test", {}, []))
+    return path
+
+
+def test_a_strength_scales_the_loss_of_a_task_without_given_labels(run, labels, tmp_path):
+    losses = {}
+    for strength in (1, 0.5):
+        path = rewrite_labels(tmp_path / "l.parquet", labels, strength=strength)
+        # One step, so that both see the same network.
+        options = ["--batch-size", "30"]
+        run.train("scaled", "initial", trained="faces", labels={"pose": path}, epoch=1, options=options)
+        losses[strength] = json.loads(run.checkpoint("scaled")["card"].read_text())["losses"]
+    for key in ("cross_entropy", "label_entropy", "divergence"):
+        assert losses[0.5]["pose"][key] == pytest.approx(losses[1]["pose"][key] / 2, rel=1e-5)
+    assert losses[0.5]["expression"] == losses[1]["expression"]
+
+
+@pytest.mark.parametrize("trained", ["faces", "all"])
+def test_without_strength_training_is_that_on_given_labels_alone(run, labels, tmp_path, trained):
+    path = rewrite_labels(tmp_path / "l.parquet", labels, strength=0)
+    splits = (run.faces, run.heads)
+    mixed = ["--schedule", "mixed"]
+    if trained == "all":
+        mixed += ["--tables", *(str(split.table) for split in splits), "--images", *(str(s.images) for s in splits)]
+    run.train("without", "initial", trained="faces", labels={"pose": path}, epoch=1, options=mixed)
+    run.train("alone", "initial", trained="faces", labels={}, epoch=1, options=mixed)
+    without, alone = (run.checkpoint(name)["network"].read_bytes() for name in ("without", "alone"))
+    assert without == alone
+    card = json.loads(run.checkpoint("without")["card"].read_text())
+    assert {task: loss["labels"] for task, loss in card["losses"].items()} == (
+        {"expression": "given"} if trained == "faces" else {"expression": "given", "pose": "given"}
+    )
+    # With any strength it is another.
+    run.train("with", "initial", trained="faces", labels={"pose": labels}, epoch=1, options=mixed)
+    assert run.checkpoint("with")["network"].read_bytes() != alone
+
+
 def test_a_last_step_that_diverges_leaves_no_checkpoint(run, labels):
     options = ["--learning-rate", "1e39", "--batch-size", "30"]
     with pytest.raises(ValueError, match=r"the last step left .* with values that are not finite"):

@@ -300,6 +300,8 @@ NO_SELECTION = "has no use without a selection; remove it or add one"
         ({**MIXED, "distance": "mmd"}, "x.distance: " + NO_SELECTION),
         ({**MIXED, "temperature": 1}, "x.temperature: " + NO_SELECTION),
         ({**MIXED, "alignment": "once"}, "x.alignment: " + NO_SELECTION),
+        ({**MIXED, "strength": 0.5}, "x.strength: " + NO_SELECTION),
+        ({**SINGLE, "student_temperature": 2}, "x.student_temperature: " + NO_USE),
         ({**MIXED, "sharpness": 2}, "x.sharpness: " + NO_SELECTION),
         ({**SINGLE, "sharpness": 2}, "x.sharpness: " + NO_USE),
         (
@@ -350,6 +352,8 @@ def test_a_setting_that_a_schedule_has_no_use_for_is_named(row, message):
             "quantile": 0.2,
         },
         {**ALTERNATING, "refinement": {"strength": 0, "neighbors": 1}, "regularization": {"l21": 0.1}},
+        {**ALTERNATING, "strength": {"value": 0.5, "ramp": 3}, "student_temperature": 2},
+        {**MIXED, "selection": 0, "strength": 0},
         {**MIXED, "label_transfer": {"warmup": 1}, "regularization": {"laplacian": 0.1, "neighbors": 3}},
         {
             **MIXED,
@@ -374,6 +378,9 @@ def test_a_schedule_keeps_the_settings_that_it_uses(row):
         ({"distance": "mdm"}, "x.distance: 'mdm' is not allowed"),
         ({"regularization": {"laplacain": 1}}, "x.regularization.laplacain: unknown key; did you mean 'laplacian'?"),
         ({"refinement": {"strength": 1}}, "x.refinement.neighbors: is missing"),
+        ({"strength": -1}, "x.strength: -1 is too small; the least is 0"),
+        ({"strength": {"value": 1, "ramp": 0}}, "x.strength.ramp: 0 is too small; the least is 1"),
+        ({"strength": {"value": 1, "rmap": 2}}, "x.strength.rmap: unknown key; did you mean 'ramp'?"),
         ({"label_transfer": {"warmup": 0}}, "x.label_transfer.warmup: 0 is too small; the least is 1"),
     ],
 )

@@ -185,6 +185,13 @@ CHANGES = {
     "the decay of the method": (add_keys("decay: 0.2"), from_labels("weigh_distribution")),
     "the scale of the method's decay": (add_keys("decay_scale: median"), from_labels("materialize_labels")),
     "the alignment of the method": (add_keys("alignment: full"), from_labels("materialize_labels")),
+    "the strength of the method": (add_keys("strength: 0.5"), from_labels("materialize_labels")),
+    "a strength that grows to what it was": (add_keys("strength: {value: 1, ramp: 1}"), {}),
+    "a strength that grows until the second epoch": (
+        add_keys("strength: {value: 1, ramp: 2}"),
+        from_labels("materialize_labels"),
+    ),
+    "the temperature of the student": (add_keys("student_temperature: 2"), from_labels("materialize_labels")),
     "the sharpness of the method": (add_keys("sharpness: 2"), from_labels("materialize_labels")),
     "the criteria of the method": (
         edit_methods("selection: [confidence, density, distribution]", "selection: [confidence, density]"),

@@ -87,6 +87,7 @@ def test_settings_of_labels_that_have_no_use_are_constant():
         "temperature": 3,
         "interpolation": "threshold",
         "quantile": 0.9,
+        "student_temperature": 1,
     }
     assert plan.label_settings("constant_05")["interpolation"] == "soft"
     assert plan.label_settings("mtl_wf")["temperature"] == 1
@@ -99,6 +100,7 @@ def test_settings_of_labels_that_have_no_use_are_constant():
         "temperature": 1,
         "interpolation": "soft",
         "quantile": 0,
+        "student_temperature": 1,
     }
 
 
@@ -109,6 +111,14 @@ def test_an_alignment_needs_the_labels_of_all_datasets_with_the_task():
         "labeled": ["results/tiny/data/d0/train.parquet", "results/tiny/data/d2/train.parquet"]
     }
     assert plan.feature_tasks("mine", 2, "d0") == [], "no network need look at them"
+
+
+def test_a_strength_may_grow_over_the_first_epochs():
+    rows = {"half": {"strength": 0.5}, "ramped": {"strength": {"value": 2, "ramp": 4}}}
+    plan = make_plan(METHODS | {name: METHODS["mtl_sa"] | row for name, row in rows.items()})
+    assert [plan.strength("mtl_sa", epoch) for epoch in (1, 9)] == [1, 1]
+    assert [plan.strength("half", epoch) for epoch in (1, 9)] == [0.5, 0.5]
+    assert [plan.strength("ramped", epoch) for epoch in (1, 2, 3, 4, 5)] == [0.5, 1, 1.5, 2, 2]
 
 
 def test_a_method_may_have_its_own_decay():

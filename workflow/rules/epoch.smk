@@ -224,6 +224,7 @@ rule materialize_labels:
         code=identify("epoch.materialize_labels"),
         tables=lambda wildcards, input: [f"--{name} {input[name]}" for name in PLAN.selection_paths(**wildcards)],
         labels=lambda wildcards: PLAN.label_settings(wildcards.method),
+        strength=lambda wildcards: PLAN.strength(wildcards.method, int(wildcards.epoch)),
         selection=lambda wildcards: json.dumps(PLAN.label_settings(wildcards.method)["selection"]),
     shell:
         command(
@@ -239,6 +240,8 @@ rule materialize_labels:
             " --temperature {params.labels[temperature]}"
             " --interpolation {params.labels[interpolation]}"
             " --quantile {params.labels[quantile]}"
+            " --strength {params.strength}"
+            " --student-temperature {params.labels[student_temperature]}"
             " --output-weights {output.weights}"
             " --output-labels {output.labels}",
         )
