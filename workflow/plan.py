@@ -21,6 +21,15 @@ CHECKPOINT_FILES = {
 }
 EXPORT_FILES = ("network.onnx", "export.json", "model_card.md")
 COMPARISON_FILES = ("comparison.parquet", "comparison.csv", "comparison.md", "comparison.svg", "timing.md")
+SELECTION_TABLES = {
+    "refinement": ("refinement.parquet", "refine_labels"),
+    "density": ("density.parquet", "estimate_density"),
+    "responsibilities": ("responsibilities.parquet", "fit_mixture"),
+    "transport": ("transport.parquet", "weigh_distribution"),
+    "discrepancy": ("discrepancy.parquet", "measure_discrepancy"),
+    "reliability": ("reliability.json", "estimate_reliability"),
+}
+"""File and rule of what labels are made from, beside the features."""
 
 
 class PlanError(ValueError):
@@ -184,7 +193,7 @@ class Plan:
         return [task for task in self.tasks if task in wanted]
 
     def selection_tables(self, method: str) -> list[str]:
-        """The tables that the weights of a method are computed from, beside the features."""
+        """What the weights and labels of a method are computed from, beside the features."""
         row = self.methods[method]
         criteria = row["selection"] if isinstance(row.get("selection"), list) else []
         tables = []
@@ -194,14 +203,20 @@ class Plan:
             tables.append("density")
         if "distribution" in criteria:
             tables += ["responsibilities", "discrepancy" if row.get("distance") == "mmd" else "transport"]
+        if row.get("reliability", "none") != "none" or row.get("balance", "none") != "none":
+            tables.append("reliability")
         return tables
 
     def selection_paths(self, **place: Any) -> dict[str, str | list[str]]:
         """These tables of one augmentation by name, and the manifests whose labels its class mix is taken from."""
         folder = self.locate("augmented", **place)
-        paths = {name: f"{folder}/{name}.parquet" for name in self.selection_tables(place["method"])}
+        paths = {name: f"{folder}/{SELECTION_TABLES[name][0]}" for name in self.selection_tables(place["method"])}
         aligned = self.label_settings(place["method"])["alignment"] != "none"
         return paths | ({"labeled": self.labeled_manifests(place["task"])} if aligned else {})
+
+    def reliability(self, **place: Any) -> list[str]:
+        """The estimate of how reliable the pseudo labels of an augmentation are, where there is one."""
+        return [path for name, path in self.selection_paths(**place).items() if name == "reliability"]
 
     def labeled_manifests(self, task: str) -> list[str]:
         """The manifests of all training samples with a label for a task."""
@@ -394,15 +409,8 @@ class Plan:
 
     def _list_tables(self, method: str) -> Iterator[tuple[str, str]]:
         """Name and rule of the tables in the folder of one augmentation."""
-        writers = {
-            "refinement": "refine_labels",
-            "density": "estimate_density",
-            "responsibilities": "fit_mixture",
-            "transport": "weigh_distribution",
-            "discrepancy": "measure_discrepancy",
-        }
         for name in self.selection_tables(method):
-            yield f"{name}.parquet", writers[name]
+            yield SELECTION_TABLES[name]
             if name == "responsibilities":
                 yield from ((f"mixture/{domain}.parquet", "fit_mixture") for domain in ("unlabeled", "labeled"))
         yield "weights.parquet", "materialize_labels"

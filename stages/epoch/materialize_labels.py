@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from stages.command.stage import run_stage, stage_parser
+from stages.core.errors import UserError
 from stages.core.selection import (
     ALIGNMENTS,
     DECAY_SCALES,
@@ -26,11 +27,13 @@ from stages.storage.contracts import (
     DISCREPANCY,
     LABELS,
     REFINEMENT,
+    RELIABILITY,
     RESPONSIBILITIES,
     TRANSPORT,
     WEIGHTS,
 )
 from stages.storage.domains import count_labels, read_domain
+from stages.storage.files import read_json
 from stages.storage.tables import Provenance, read_aligned, read_table, write_table
 
 DISTANCES = {"emd": "transport_distance", "mean": "mean_distance", "mmd": "kernel_discrepancy"}
@@ -49,6 +52,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--labeled", nargs="+", default=[], metavar="PARQUET", help="manifests with labels for the task, for alignment"
     )
+    parser.add_argument("--reliability", metavar="JSON", help="of the pseudo labels, which scales the strength")
     parser.add_argument("--distance", choices=tuple(DISTANCES), default="emd", help="of a cluster from a domain")
     parser.add_argument(
         "--selection",
@@ -95,6 +99,12 @@ def main(argv: list[str] | None = None) -> None:
         decay_scale=options.decay_scale,
         sharpness=options.sharpness,
     )
+    strength = options.strength
+    if options.reliability:
+        reliability = read_json(options.reliability, RELIABILITY)
+        if (reliability["task"], reliability["dataset"]) != (options.task, about["dataset"]):
+            raise UserError(f"{options.reliability}: is not about '{options.task}' of {about['dataset']}; make it anew")
+        strength *= reliability["strength"]
     # A constant weight ranks nothing.
     thresholded = options.interpolation == "threshold" and isinstance(options.selection, list)
     if thresholded:
@@ -108,6 +118,7 @@ def main(argv: list[str] | None = None) -> None:
     training_labels = interpolate_labels(softened, pseudo_labels, weights)
     inputs = [
         *(options.features, options.density, options.responsibilities, path_distances, options.refinement),
+        options.reliability,
         *(options.labeled if options.alignment != "none" else []),
     ]
     recorded = (
@@ -143,7 +154,7 @@ def main(argv: list[str] | None = None) -> None:
         metadata={
             **about,
             "temperature": options.temperature,
-            "strength": options.strength,
+            "strength": strength,
             "student_temperature": options.student_temperature,
         },
         provenance=provenance,

@@ -92,6 +92,16 @@ class Method(Section):
         description="By which the scores of these samples are divided, their loss times its square; 1 where it is "
         "left out.",
     )
+    reliability: Annotated[Literal["none", "validation", "transport"], OPTIONAL] = Field(
+        None,
+        description="What the accuracy of the pseudo labels is taken for, by which the strength is scaled: that on the "
+        "labeled datasets' validation splits, or an estimate by optimal transport; not scaled where it is left out.",
+    )
+    balance: Annotated[Literal["none", "rows"], OPTIONAL] = Field(
+        None,
+        description="Whether the strength is scaled by how many samples lack a label, per sample that has one, up to "
+        "1; not where it is left out.",
+    )
     refinement: Annotated[Refinement, OPTIONAL] = Field(
         None, description="Markov random field that refines the pseudo labels."
     )

@@ -342,6 +342,14 @@ LABELS = Contract(
     version=3,
 )
 
+RELIABILITY = Document(
+    "reliability",
+    (
+        *("task", "dataset", "epoch", "n_unlabeled", "n_labeled", "frequencies", "temperature"),
+        *("estimates", "chance", "reliability", "balance", "strength"),
+    ),
+)
+
 AUDIT = Contract(
     "audit",
     (
@@ -352,7 +360,9 @@ AUDIT = Contract(
         Column("highest", "float64", "largest weight in the fifth"),
         _probability("pseudo_label_accuracy", "share of pseudo labels that equal the audit label"),
     ),
+    metadata=("pseudo_label_accuracy", "estimates"),
     key=None,
+    version=2,
 )
 
 METRICS = Contract(

@@ -192,6 +192,10 @@ CHANGES = {
         from_labels("materialize_labels"),
     ),
     "the temperature of the student": (add_keys("student_temperature: 2"), from_labels("materialize_labels")),
+    "the reliability of the method": (
+        add_keys("reliability: transport"),
+        add(from_labels("materialize_labels"), {"estimate_reliability": 2}),
+    ),
     "the sharpness of the method": (add_keys("sharpness: 2"), from_labels("materialize_labels")),
     "the criteria of the method": (
         edit_methods("selection: [confidence, density, distribution]", "selection: [confidence, density]"),

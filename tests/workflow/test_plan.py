@@ -121,6 +121,24 @@ def test_a_strength_may_grow_over_the_first_epochs():
     assert [plan.strength("ramped", epoch) for epoch in (1, 2, 3, 4, 5)] == [0.5, 1, 1.5, 2, 2]
 
 
+def test_a_strength_that_is_scaled_needs_an_estimate():
+    rows = {
+        "rated": METHODS["mtl_sa"] | {"reliability": "validation"},
+        "balanced": METHODS["mtl_wf"] | {"balance": "rows"},
+        "neither": METHODS["mtl_wf"] | {"balance": "none", "reliability": "none"},
+    }
+    plan = make_plan(METHODS | rows)
+    assert plan.selection_tables("rated") == [*plan.selection_tables("mtl_sa"), "reliability"]
+    assert plan.selection_tables("balanced") == ["reliability"]
+    assert plan.selection_tables("neither") == []
+    place = {"seed": 0, "method": "balanced", "epoch": 2, "task": "expression", "dataset": "d1"}
+    path = "results/tiny/seed-0/balanced/epoch-002/expression/d1/reliability.json"
+    assert plan.selection_paths(**place) == {"reliability": path}
+    assert plan.reliability(**place) == [path]
+    assert plan.reliability(**place | {"method": "mtl_sa"}) == []
+    assert {artifact.path: artifact.rule for artifact in plan.artifacts()}[path] == "estimate_reliability"
+
+
 def test_a_method_may_have_its_own_decay():
     plan = make_plan(METHODS | {"mine": METHODS["mtl_sa"] | {"decay": 2}}, transport__decay=0.3)
     assert (plan.decay("mtl_sa"), plan.decay("mine")) == (0.3, 2)

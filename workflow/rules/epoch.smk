@@ -207,6 +207,38 @@ rule weigh_distribution:
         )
 
 
+# How many pseudo labels are right, and what that makes of the strength of what is learned from them.
+rule estimate_reliability:
+    input:
+        features=UNLABELED,
+        labeled=lambda wildcards: PLAN.labeled_manifests(wildcards.task),
+        metrics=previous_metrics,
+    output:
+        "<augmented>/reliability.json",
+    log:
+        "<augmented_logs>/estimate_reliability.log",
+    benchmark:
+        "<augmented_logs>/estimate_reliability.benchmark.tsv"
+    threads: 1
+    params:
+        code=identify("epoch.estimate_reliability"),
+        estimate=lambda wildcards: METHODS[wildcards.method].get("reliability", "none"),
+        balance=lambda wildcards: METHODS[wildcards.method].get("balance", "none"),
+    shell:
+        command(
+            "python -m stages.epoch.estimate_reliability"
+            " --task {wildcards.task}"
+            " --features {input.features}"
+            " --labeled {input.labeled}"
+            " --metrics {input.metrics}"
+            " --estimate {params.estimate}"
+            " --balance {params.balance}"
+            " --seed {wildcards.seed}"
+            " --epoch {wildcards.epoch}"
+            " --output {output}",
+        )
+
+
 # w = w^c w^d w^g over its maximum, and the labels that the epoch trains on (sections 4.1 and 4.2).
 rule materialize_labels:
     input:
