@@ -1,12 +1,15 @@
 import json
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from stages.storage.contracts import LABELS
+from stages.storage.contracts import LABELS, MANIFEST, WEIGHTS
 from stages.storage.tables import Provenance, read_table, write_table
+from tests.conftest import POSES
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +141,44 @@ def test_without_strength_training_is_that_on_given_labels_alone(run, labels, tm
     # With any strength it is another.
     run.train("with", "initial", trained="faces", labels={"pose": labels}, epoch=1, options=mixed)
     assert run.checkpoint("with")["network"].read_bytes() != alone
+
+
+def add_poses(run, folder):
+    """The faces with a pose given for every other one."""
+    table = read_table(run.faces.table, MANIFEST)
+    poses = np.array([POSES[number // 2 % 2] if number % 2 else None for number in range(30)], dtype=object)
+    metadata = {key: table.metadata[key] for key in MANIFEST.metadata}
+    metadata |= {"tasks": ["expression", "pose"], "classes": table.metadata["classes"] | {"pose": POSES}}
+    columns, provenance = {**table.columns, "label_pose": poses}, Provenance("test", {}, [])
+    write_table(folder / "train.parquet", MANIFEST, columns, metadata=metadata, provenance=provenance)
+    shutil.copy(run.faces.images, folder / "train.npy")
+    return replace(run.faces, table=folder / "train.parquet", images=folder / "train.npy"), poses
+
+
+@pytest.mark.parametrize("schedule", ["alternating", "mixed"])
+def test_where_some_labels_are_given_the_others_are_made_and_count_by_their_strength(run, tmp_path, schedule):
+    partly, poses = add_poses(run, tmp_path)
+    there = replace(run, folder=tmp_path, faces=partly)
+    there.initialize()
+    features = there.extract("initial", "gaps")
+    made = there.weigh("gaps", features, trained="faces", task="pose", labeled="heads", number=1)
+    table = read_table(made["labels"], LABELS)
+    given = np.array([pose is not None for pose in poses])
+    np.testing.assert_array_equal(table["given"], given)
+    assert len(read_table(made["weights"], WEIGHTS)) == 15
+    options = ["--schedule", schedule, "--batch-size", "30"]
+    loss = {}
+    for strength in (0, 0.5, 1):
+        path = rewrite_labels(tmp_path / "l.parquet", made["labels"], strength=strength)
+        there.train("gaps", "initial", trained="faces", labels={"pose": path}, epoch=1, options=options)
+        card = json.loads(there.checkpoint("gaps")["card"].read_text())
+        loss[strength] = card["losses"]["pose"]
+    assert [loss[strength]["labels"] for strength in (0, 0.5, 1)] == ["given", "both", "both"]
+    assert [loss[strength]["n_samples"] for strength in (0, 0.5, 1)] == [15, 30, 30]
+    # One step, so that all see the same network: the mean of both kinds, and of the given ones alone.
+    given_only, all_alike = loss[0]["cross_entropy"], loss[1]["cross_entropy"]
+    made_only = 2 * all_alike - given_only
+    assert loss[0.5]["cross_entropy"] == pytest.approx((given_only + 0.5 * made_only) / 1.5, rel=1e-4)
 
 
 def test_a_last_step_that_diverges_leaves_no_checkpoint(run, labels):
