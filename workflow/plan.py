@@ -34,6 +34,15 @@ FIGURES = {
     "draw_comparison": ("tables.html", "curves.html"),
 }
 """What is drawn for the report, by rule; each leaves a record of it, `figures.json`, in the same folder."""
+SELECTION_TABLES = {
+    "refinement": ("refinement.parquet", "refine_labels"),
+    "density": ("density.parquet", "estimate_density"),
+    "responsibilities": ("responsibilities.parquet", "fit_mixture"),
+    "transport": ("transport.parquet", "weigh_distribution"),
+    "discrepancy": ("discrepancy.parquet", "measure_discrepancy"),
+    "reliability": ("reliability.json", "estimate_reliability"),
+}
+"""File and rule of what labels are made from, beside the features."""
 
 
 class PlanError(ValueError):
@@ -238,7 +247,7 @@ class Plan:
         return [task for task in self.tasks if task in wanted]
 
     def selection_tables(self, method: str) -> list[str]:
-        """The tables that the weights of a method are computed from, beside the features."""
+        """What the weights and labels of a method are computed from, beside the features."""
         row = self.methods[method]
         criteria = row["selection"] if isinstance(row.get("selection"), list) else []
         tables = []
@@ -248,28 +257,65 @@ class Plan:
             tables.append("density")
         if "distribution" in criteria:
             tables += ["responsibilities", "discrepancy" if row.get("distance") == "mmd" else "transport"]
+        if row.get("reliability", "none") != "none" or row.get("balance", "none") != "none":
+            tables.append("reliability")
         return tables
 
-    def selection_paths(self, **place: Any) -> dict[str, str]:
-        """These tables of one augmentation by name."""
+    def selection_paths(self, **place: Any) -> dict[str, str | list[str]]:
+        """These tables of one augmentation by name, and the manifests whose labels its class mix is taken from."""
         folder = self.locate("augmented", **place)
-        return {name: f"{folder}/{name}.parquet" for name in self.selection_tables(place["method"])}
+        paths = {name: f"{folder}/{SELECTION_TABLES[name][0]}" for name in self.selection_tables(place["method"])}
+        aligned = self.label_settings(place["method"])["alignment"] != "none"
+        return paths | ({"labeled": self.labeled_manifests(place["task"])} if aligned else {})
+
+    def reliability(self, **place: Any) -> list[str]:
+        """The estimate of how reliable the pseudo labels of an augmentation are, where there is one."""
+        return [path for name, path in self.selection_paths(**place).items() if name == "reliability"]
+
+    def labeled_manifests(self, task: str) -> list[str]:
+        """The manifests of all training samples with a label for a task."""
+        return [f"{self.locate('data', dataset=dataset)}/train.parquet" for dataset in self.datasets_of(task)]
 
     def label_settings(self, method: str) -> dict[str, Any]:
         """How a method makes its labels; what has no use is constant, so that changing it redoes nothing."""
         row, labels = self.methods[method], self.settings["labels"]
         if "label_transfer" in row:
             # What the label transfer networks say is taken as it is.
-            return {"selection": 0, "distance": "emd", "temperature": 1, "interpolation": "soft", "quantile": 0}
+            return {
+                "selection": 0,
+                "distance": "emd",
+                "decay_scale": "absolute",
+                "sharpness": 1,
+                "alignment": "none",
+                "temperature": 1,
+                "interpolation": "soft",
+                "quantile": 0,
+                "student_temperature": 1,
+            }
         selection = row["selection"]
         interpolation = row.get("interpolation", labels["interpolation"]) if isinstance(selection, list) else "soft"
         return {
             "selection": selection,
             "distance": row.get("distance", "emd"),
+            "decay_scale": row.get("decay_scale", "absolute"),
+            "sharpness": row.get("sharpness", 1),
+            "alignment": row.get("alignment", "none"),
             "temperature": row.get("temperature", labels["temperature"]),
             "interpolation": interpolation,
             "quantile": row.get("quantile", labels["quantile"]) if interpolation == "threshold" else 0,
+            "student_temperature": row.get("student_temperature", 1),
         }
+
+    def strength(self, method: str, epoch: int) -> float:
+        """α of an epoch: the weight of the loss of samples that train on made labels."""
+        strength = self.methods[method].get("strength", 1)
+        if isinstance(strength, Mapping):
+            return strength["value"] * min(1, epoch / strength["ramp"])
+        return strength
+
+    def decay(self, method: str) -> float:
+        """λ of a method."""
+        return self.methods[method].get("decay", self.settings["transport"]["decay"])
 
     def epoch_labels(self, seed: Any, method: str, epoch: int) -> list[tuple[str, str]]:
         """Task and path of the labels that an epoch trains on."""
@@ -468,15 +514,8 @@ class Plan:
 
     def _list_tables(self, method: str) -> Iterator[tuple[str, str]]:
         """Name and rule of the tables in the folder of one augmentation."""
-        writers = {
-            "refinement": "refine_labels",
-            "density": "estimate_density",
-            "responsibilities": "fit_mixture",
-            "transport": "weigh_distribution",
-            "discrepancy": "measure_discrepancy",
-        }
         for name in self.selection_tables(method):
-            yield f"{name}.parquet", writers[name]
+            yield SELECTION_TABLES[name]
             if name == "responsibilities":
                 yield from ((f"mixture/{domain}.parquet", "fit_mixture") for domain in ("unlabeled", "labeled"))
         yield "weights.parquet", "materialize_labels"

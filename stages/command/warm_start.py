@@ -37,7 +37,7 @@ LIBRARIES = {
 KINDS = {
     **dict.fromkeys(("initialize_network", "extract_features", "train_epoch", "evaluate_network"), "network"),
     **dict.fromkeys(("fit_mixture", "weigh_distribution", "measure_discrepancy"), "statistics"),
-    **dict.fromkeys(("materialize_labels", "audit_weights", "collect_metrics"), "statistics"),
+    **dict.fromkeys(("estimate_reliability", "materialize_labels", "audit_weights", "collect_metrics"), "statistics"),
 }
 """The kind of server that a stage is forked from. A stage that is missing starts fast by itself."""
 

@@ -1,7 +1,7 @@
 """Batches of one epoch: in which order samples come, and what they are trained on."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from multiprocessing import get_all_start_methods
 
 import numpy as np
@@ -23,6 +23,9 @@ class Batch:
             int64 (B_k,); a task that is absent here is trained on the whole batch.
         given: which of a task's label vectors are the datasets' own labels, bool (B_k,), always on the host.
         sample_ids: which samples these are, for messages, int64 (B,).
+        shares: of every sample's cross-entropy in the task's loss, float32 (B_k,); a task that is absent here takes
+            their mean.
+        temperatures: by which its scores are divided before, float32 (B_k,); absent where that is 1 for all.
     """
 
     images: Tensor
@@ -30,6 +33,8 @@ class Batch:
     members: dict[str, Tensor]
     given: dict[str, Tensor]
     sample_ids: np.ndarray
+    shares: dict[str, Tensor] = field(default_factory=dict)
+    temperatures: dict[str, Tensor] = field(default_factory=dict)
 
     def pin_memory(self) -> "Batch":
         """A copy from which CUDA can read while the host goes on; called by the data loader."""
@@ -40,12 +45,14 @@ class Batch:
         return self._map(lambda tensor: tensor.to(device, non_blocking=True))
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> "Batch":
-        """A batch whose images, targets and members went through `change`."""
+        """A batch whose tensors, but for `given`, went through `change`."""
         return replace(
             self,
             images=change(self.images),
             targets={task: change(labels) for task, labels in self.targets.items()},
             members={task: change(rows) for task, rows in self.members.items()},
+            shares={task: change(values) for task, values in self.shares.items()},
+            temperatures={task: change(values) for task, values in self.temperatures.items()},
         )
 
 
@@ -57,11 +64,20 @@ class Targets:
         vectors: label vectors, float32 (n, C); those of samples without a target are not looked at.
         known: which samples have a target, bool (n,).
         given: whose target is the dataset's own label, bool (n,).
+        strength: α, weight of the loss of the other targets, against 1 for given ones.
+        temperature: by which the scores of their samples are divided.
     """
 
     vectors: np.ndarray
     known: np.ndarray
     given: np.ndarray
+    strength: float = 1
+    temperature: float = 1
+
+    @property
+    def plain(self) -> bool:
+        """Whether all samples count alike."""
+        return self.strength == self.temperature == 1
 
     @classmethod
     def for_all(cls, vectors: np.ndarray, *, given: bool) -> "Targets":
@@ -115,6 +131,7 @@ class EpochBatches(Dataset):
         share: tuple[int, int] = (0, 1),
     ) -> None:
         self._sets = list(training_sets)
+        self._weighed = {task for part in self._sets for task, one in part.targets.items() if not one.plain}
         self._batch_size = batch_size
         self._augmentation = augmentation
         found = [part.find_rows() for part in self._sets]
@@ -153,6 +170,7 @@ class EpochBatches(Dataset):
         targets: dict[str, list[np.ndarray]] = {}
         members: dict[str, list[np.ndarray]] = {}
         given: dict[str, list[np.ndarray]] = {}
+        made: dict[str, list[np.ndarray]] = {}
         for number_of_part in np.unique(parts):
             part = self._sets[number_of_part]
             here = np.flatnonzero(parts == number_of_part)
@@ -165,10 +183,14 @@ class EpochBatches(Dataset):
                     targets.setdefault(task, []).append(target.vectors[chosen])
                     members.setdefault(task, []).append(here[known])
                     given.setdefault(task, []).append(target.given[chosen])
+                    if task in self._weighed:
+                        own = (target.strength, target.temperature)
+                        made.setdefault(task, []).append(np.where(target.given[chosen, None], 1, own))
         tensor = torch.from_numpy(images).permute(0, 3, 1, 2)
         if self._changes is not None:
             tensor = augment_images(tensor, self._changes[span], self._augmentation)
             tensor = tensor.contiguous(memory_format=torch.channels_last)
+        counted = {task: np.concatenate(pieces) for task, pieces in made.items()}
         return Batch(
             tensor,
             {task: _join(labels, np.float32) for task, labels in targets.items()},
@@ -179,7 +201,27 @@ class EpochBatches(Dataset):
             },
             {task: _join(own, np.bool_) for task, own in given.items()},
             sample_ids,
+            {
+                task: _join([share_loss(*pair.T, np.concatenate(given[task]))], np.float32)
+                for task, pair in counted.items()
+            },
+            {task: _join([pair[:, 1]], np.float32) for task, pair in counted.items() if (pair[:, 1] != 1).any()},
         )
+
+
+def share_loss(strengths: np.ndarray, temperatures: np.ndarray, given: np.ndarray) -> np.ndarray:
+    """What each sample's cross-entropy counts in a task's loss, float64 (n,).
+
+    It is α T² over the sum of all α: a mean in which made labels count α times as much as given ones, and the
+    gradients of softened scores as much as others. Where no label is given it is over the number of samples, so
+    that α does not cancel out: the task then counts α times as much as others.
+
+    Args:
+        strengths: α, 1 for given labels, shape (n,).
+        temperatures: T, 1 for given labels, shape (n,).
+        given: whose label is, bool (n,).
+    """
+    return strengths * temperatures**2 / (strengths.sum() if given.any() else len(strengths))
 
 
 def _join(pieces: Sequence[np.ndarray], dtype: type) -> Tensor:

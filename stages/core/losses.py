@@ -4,7 +4,9 @@ A baseline's addition is a term: it looks at a step, returns a scalar for the su
 what it returned over one pass.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Protocol
 
 import torch
@@ -64,12 +66,16 @@ class RunningMean:
 
     @property
     def value(self) -> float:
-        """Of what was added so far, at least one value."""
-        return float(self._total) / self.n
+        """Of what was added so far; 0 where it is nothing."""
+        return float(self._total) / max(self.n, 1)
 
 
 def compute_losses(
-    scores: dict[str, Tensor], targets: dict[str, Tensor], members: dict[str, Tensor]
+    scores: dict[str, Tensor],
+    targets: dict[str, Tensor],
+    members: dict[str, Tensor],
+    shares: Mapping[str, Tensor] = MappingProxyType({}),
+    temperatures: Mapping[str, Tensor] = MappingProxyType({}),
 ) -> dict[str, Tensor]:
     """Mean cross-entropy with vector targets by task, scalars in nats (equations 4, 5, 8 and 9).
 
@@ -77,13 +83,19 @@ def compute_losses(
         scores: before the softmax, (B, C^k) by task.
         targets: label vectors, (B_k, C^k) by task.
         members: positions of those B_k samples in the batch; absent where it is all of them.
+        shares: of the samples in a sum instead of the mean, (B_k,) by task; absent where it is the mean.
+        temperatures: by which the scores are divided first, (B_k,) by task; absent where they are not.
     """
-    return {
-        task: functional.cross_entropy(
-            (scores[task][members[task]] if task in members else scores[task]).float(), labels
-        )
-        for task, labels in targets.items()
-    }
+    losses = {}
+    for task, labels in targets.items():
+        own = (scores[task][members[task]] if task in members else scores[task]).float()
+        if task in temperatures:
+            own = own / temperatures[task][:, None]
+        if task in shares:
+            losses[task] = shares[task] @ functional.cross_entropy(own, labels, reduction="none")
+        else:
+            losses[task] = functional.cross_entropy(own, labels)
+    return losses
 
 
 class RegularizationTerm:

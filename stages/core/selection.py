@@ -7,6 +7,13 @@ import numpy as np
 
 CRITERIA = ("confidence", "density", "distribution")
 """The three weights a method may multiply: w^c, w^d and w^g."""
+DECAY_SCALES = ("absolute", "median")
+"""Whether λ is per unit of distance, or per median distance of the unlabeled samples."""
+ALIGNMENTS = ("none", "once", "full")
+"""Whether soft labels are scaled by what their mean lacks of a class mix: not, once, or until it is their mean."""
+MAX_ALIGNMENTS = 1000
+TOLERANCE_ALIGNMENT = 1e-5
+"""How far a full alignment may leave the mean share of a class from its target."""
 INTERPOLATIONS = ("soft", "threshold")
 """Whether w itself interpolates the labels, or 0 and 1 on either side of a quantile of w."""
 
@@ -21,7 +28,7 @@ class Selection:
         density_weights: w^d.
         confident_weights: w^s = w^c w^d.
         sample_distances: d̂.
-        distribution_weights: w^g = exp(-λ d̂); may underflow to 0, which w never relies on.
+        distribution_weights: w^g = exp(-λ d̂), or of d̂ over its median; may underflow to 0, which w never relies on.
         selection_weights: w.
     """
 
@@ -43,12 +50,14 @@ def weigh_samples(
     responsibilities: np.ndarray | None = None,
     transport_distances: np.ndarray | None = None,
     decay: float | None = None,
+    decay_scale: str = "absolute",
+    sharpness: float = 1,
 ) -> Selection:
     """Combine confidence, density and distribution into the selection weight w (section 4.2).
 
-    w_i is the product of the criteria over its largest value. It is formed from logarithms, so
-    that squared distances of hundreds, at which exp(-λ d̂) is 0 in float64, still rank the
-    samples and the largest weight is exactly 1.
+    w_i is the product of the criteria, to the power of `sharpness`, over its largest value. It is formed
+    from logarithms, so that squared distances of hundreds, at which exp(-λ d̂) is 0 in float64, still
+    rank the samples and the largest weight is exactly 1.
 
     Args:
         soft_labels: ỹ, shape (n, C), rows sum to 1.
@@ -59,7 +68,9 @@ def weigh_samples(
         responsibilities: γ, shape (n, C_u); needed by `distribution`.
         transport_distances: d^E, or another distance of each cluster from the labeled domain,
             shape (C_u,); needed by `distribution`.
-        decay: λ, per unit of distance; needed by `distribution`.
+        decay: λ; needed by `distribution`.
+        decay_scale: what λ is per, one of `DECAY_SCALES`.
+        sharpness: above 1 only the best keep a large weight, below 1 weights are nearer to each other.
 
     Raises:
         ValueError: a criterion is unknown or its ingredients are missing.
@@ -71,6 +82,9 @@ def weigh_samples(
     distances = distribution = None
     if responsibilities is not None and transport_distances is not None and decay is not None:
         distances = responsibilities @ transport_distances
+        if decay_scale == "median":
+            # Where it is 0 most samples lie in the labeled domain, and nothing says how far is far.
+            decay = decay / (np.median(distances) or 1.0)
         distribution = np.exp(-decay * distances)
     if isinstance(criteria, int | float):
         weights = np.full(len(soft_labels), float(criteria))
@@ -80,7 +94,7 @@ def weigh_samples(
             "density": None if density_weights is None else np.log(density_weights),
             "distribution": None if distances is None else -decay * distances,
         }
-        weights = normalise_weights(sum(_pick(logarithms, criterion) for criterion in criteria))
+        weights = normalise_weights(sharpness * sum(_pick(logarithms, criterion) for criterion in criteria))
     return Selection(
         pseudo_labels=pseudo_labels,
         confidence_weights=confidence,
@@ -108,6 +122,36 @@ def threshold_weights(selection_weights: np.ndarray, quantile: float) -> np.ndar
         quantile: share of the samples to leave out, from 0 (none) to 1 (all but the best).
     """
     return (selection_weights >= np.quantile(selection_weights, quantile, method="higher")).astype(np.float64)
+
+
+def align_labels(soft_labels: np.ndarray, frequencies: np.ndarray, alignment: str) -> np.ndarray:
+    """Soft labels with the class mix of the labeled domain, shape (n, C), float64, rows sum to 1.
+
+    Distribution alignment, as in ReMixMatch (Berthelot et al., 2020): ỹ_k is multiplied by the class's
+    frequency over its mean ỹ, and rows are normalised. Repeated, that converges to labels with the given mix,
+    the nearest to ỹ by Kullback-Leibler divergence; labels that have it already stay as they are.
+
+    Args:
+        soft_labels: ỹ, shape (n, C), rows sum to 1.
+        frequencies: shape (C,), not negative, sum to 1; a class that never occurs is given to no sample.
+        alignment: one of `ALIGNMENTS`.
+    """
+    soft_labels = np.asarray(soft_labels, dtype=np.float64)
+    if alignment == "none":
+        return soft_labels
+    occurring = frequencies > 0
+    # A sample that is certain of one class in float32 still leaves the others a way.
+    scores = np.log(np.maximum(soft_labels[:, occurring], np.finfo(np.float32).tiny))
+    target = np.log(frequencies[occurring])
+    for _ in range(1 if alignment == "once" else MAX_ALIGNMENTS):
+        mean = np.logaddexp.reduce(scores, axis=0) - np.log(len(scores))
+        if np.abs(np.exp(mean) - frequencies[occurring]).max() <= TOLERANCE_ALIGNMENT:
+            break
+        scores += target - mean
+        scores -= np.logaddexp.reduce(scores, axis=1)[:, None]
+    aligned = np.zeros_like(soft_labels)
+    aligned[:, occurring] = np.exp(scores)
+    return aligned
 
 
 def soften_labels(soft_labels: np.ndarray, temperature: float) -> np.ndarray:

@@ -26,7 +26,7 @@ class DivergedError(UserError):
 
 @dataclass(frozen=True)
 class TaskLoss:
-    """Means over the samples that trained a task in one pass, in nats.
+    """Means over the samples that trained a task in one pass, in nats; weighted as the loss is.
 
     Attributes:
         n_samples: how many there were.
@@ -92,7 +92,7 @@ def train_pass(
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             # Terms look at all tasks, cross-entropies only at those with labels.
             features, scores = network.extract(batch.images, None if terms else batch.targets)
-        losses = compute_losses(scores, batch.targets, batch.members)
+        losses = compute_losses(scores, batch.targets, batch.members, batch.shares, batch.temperatures)
         step = Step(network, batch, features, scores)
         weighted = [factors.get(task, 1) * value for task, value in losses.items()]
         loss = torch.stack([*weighted, *(term(step) for term in terms)]).sum()
@@ -100,7 +100,7 @@ def train_pass(
         loss.backward()
         optimizer.step()
         for task, value in losses.items():
-            means.setdefault(task, _TaskMeans()).add(value, batch.targets[task])
+            means.setdefault(task, _TaskMeans()).add(value, batch.targets[task], batch.shares.get(task))
         check.add(batch.sample_ids, loss)
     check.finish()
     _check_parameters(network)
@@ -115,10 +115,11 @@ class _TaskMeans:
     def __init__(self) -> None:
         self._cross_entropy, self._label_entropy = RunningMean(), RunningMean()
 
-    def add(self, cross_entropy: Tensor, labels: Tensor) -> None:
-        """Count a batch: its mean cross-entropy, a scalar, and its label vectors, (B_k, C^k)."""
+    def add(self, cross_entropy: Tensor, labels: Tensor, shares: Tensor | None) -> None:
+        """Count a batch: its cross-entropy, a scalar, its label vectors, (B_k, C^k), and their shares, (B_k,)."""
+        entropies = torch.special.entr(labels.double()).sum(1)
         self._cross_entropy.add(cross_entropy, len(labels))
-        self._label_entropy.add(torch.special.entr(labels.double()).sum(1).mean(), len(labels))
+        self._label_entropy.add(entropies.mean() if shares is None else shares.double() @ entropies, len(labels))
 
     def summarize(self) -> TaskLoss:
         return TaskLoss(self._cross_entropy.n, self._cross_entropy.value, max(0.0, self._label_entropy.value))

@@ -11,6 +11,7 @@ from stages.command.options import add_compute_options, add_split_options, confi
 from stages.command.stage import positive_int, run_stage, show_progress, stage_parser
 from stages.core.errors import UserError
 from stages.core.metrics import count_confusion, score_confusion
+from stages.core.reliability import fit_temperature
 from stages.core.training import choose_device, place_network, predict_batches, prepare_torch
 from stages.storage.checkpoints import load_network
 from stages.storage.contracts import CHECKPOINT, EVALUATION
@@ -34,6 +35,8 @@ def main(argv: list[str] | None = None) -> None:
     network = place_network(load_network(options.network, splits, options.card), device)
     # By split, task and dataset.
     confusions: dict[str, dict[str, dict[str, np.ndarray]]] = {"test": {}, "validation": {}}
+    # Probabilities and labels by task, of validation splits.
+    held_out: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
     classes = network.specification.classes
     for split in splits:
         if split.split not in confusions:
@@ -53,12 +56,16 @@ def main(argv: list[str] | None = None) -> None:
                 known = labels[task][rows] >= 0
                 predictions = probabilities[task].argmax(axis=1)
                 confusion += count_confusion(labels[task][rows][known], predictions[known], len(confusion))
+                if split.split == "validation":
+                    held_out.setdefault(task, []).append((probabilities[task][known], labels[task][rows][known]))
         for task, confusion in found.items():
             confusions[split.split].setdefault(task, {})[split.name] = confusion
     scores = {
         split: {task: describe_scores(split, tasks[task], classes[task]) for task in classes if task in tasks}
         for split, tasks in confusions.items()
     }
+    for task, parts in held_out.items():
+        scores["validation"][task]["temperature"] = fit_temperature(*map(np.concatenate, zip(*parts, strict=True)))
     confirm_splits(splits)
     provenance = Provenance(
         "evaluate_network",

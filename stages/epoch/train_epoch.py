@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from stages.command.options import Stopwatch, add_split_options, confirm_splits, open_splits
@@ -24,7 +23,7 @@ from stages.core.training import SCHEDULES, PassLosses, choose_device, place_net
 from stages.epoch.training_pass import add_training_options, describe_training, make_batches, output_paths, run_pass
 from stages.storage.checkpoints import load_network, load_optimizer, save_checkpoint
 from stages.storage.datasets import PreparedSplit
-from stages.storage.labels import read_labels
+from stages.storage.labels import MadeLabels, read_labels
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -86,7 +85,7 @@ def main(argv: list[str] | None = None) -> None:
         losses = PassLosses(losses.tasks | part.tasks, part.terms)
     confirm_splits(splits)
     given = {task for split in splits for task in split.classes}
-    materialized = {task for task, _ in path_labels}
+    materialized = {task for of_dataset in labels.values() for task, made in of_dataset.items() if made.strength > 0}
     kinds = {
         task: "both" if task in given & materialized else "given" if task in given else "materialized"
         for task in losses.tasks
@@ -157,7 +156,7 @@ def group_tasks(
 
 def check_complete(
     splits: Sequence[PreparedSplit],
-    labels: Mapping[str, Mapping[str, np.ndarray]],
+    labels: Mapping[str, Mapping[str, MadeLabels]],
     classes: Mapping[str, Sequence[str]],
 ) -> None:
     """Whether every sample of an alternating epoch has a label for every task, given or made.

@@ -20,6 +20,7 @@ from stages.core.seeds import derive_seed
 from stages.core.training import PassLosses, name_training_precision, train_pass
 from stages.storage.checkpoints import CheckpointPaths
 from stages.storage.datasets import PreparedSplit
+from stages.storage.labels import MadeLabels
 from stages.storage.provenance import Provenance
 
 
@@ -45,7 +46,7 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
 def make_batches(
     options: argparse.Namespace,
     splits: Sequence[PreparedSplit],
-    labels: Mapping[str, Mapping[str, np.ndarray]],
+    labels: Mapping[str, Mapping[str, MadeLabels]],
     classes: Mapping[str, Sequence[str]],
     *,
     epoch: int,
@@ -57,7 +58,7 @@ def make_batches(
     Args:
         options: of `add_training_options`.
         splits: the datasets to mix.
-        labels: label vectors of all samples, float32 (n, C^k), by dataset and task; they count where no label is given.
+        labels: by dataset and task; they count where no label is given.
         classes: of the network, by task that is trained.
         epoch: with which the pass begins, for the seeds.
         purpose: what tells the seeds of this pass from those of the epoch's others.
@@ -78,13 +79,15 @@ def make_batches(
 
 
 def collect_targets(
-    split: PreparedSplit, labels: Mapping[str, np.ndarray], classes: Mapping[str, Sequence[str]]
+    split: PreparedSplit, labels: Mapping[str, MadeLabels], classes: Mapping[str, Sequence[str]]
 ) -> dict[str, Targets]:
     """What the samples of a split are trained on, by task: their given labels, else those made for them.
 
+    Those of strength 0 are left out.
+
     Args:
         split: of one dataset.
-        labels: label vectors of all samples by task, float32 (n, C).
+        labels: made ones by task.
         classes: of the network, by task that is trained.
     """
     targets = {}
@@ -93,9 +96,11 @@ def collect_targets(
             indices = split.index_labels(task, classes[task])
             given = indices >= 0
             vectors = one_hot(indices, len(classes[task]))
-            if task in labels:
-                vectors = np.where(given[:, None], vectors, labels[task])
-            targets[task] = Targets(vectors, np.full(len(given), True) if task in labels else given, given)
+            targets[task] = Targets(vectors, given, given)
+            if task in labels and (made := labels[task]).strength > 0:
+                vectors = np.where(given[:, None], vectors, made.vectors)
+                known = np.full(len(given), True)
+                targets[task] = Targets(vectors, known, given, made.strength, made.student_temperature)
     return targets
 
 

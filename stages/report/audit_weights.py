@@ -1,12 +1,13 @@
-"""Check pseudo labels against labels held back: their accuracy by fifth of every weight."""
+"""Check pseudo labels against labels held back: their accuracy by fifth of every weight, and as it was estimated."""
 
 import numpy as np
 
 from stages.command.stage import run_stage, stage_parser
 from stages.core.audit import audit_weights
 from stages.core.errors import UserError
-from stages.storage.contracts import AUDIT, WEIGHTS
+from stages.storage.contracts import AUDIT, RELIABILITY, WEIGHTS
 from stages.storage.datasets import read_audit_labels
+from stages.storage.files import read_json
 from stages.storage.tables import Provenance, read_table, write_table
 
 AUDITED_WEIGHTS = ("confidence_weight", "density_weight", "distribution_weight", "selection_weight")
@@ -19,6 +20,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--audit-table", required=True, metavar="PARQUET", help="labels held back, with the column audit_<task>"
     )
+    parser.add_argument("--reliability", nargs="*", default=[], metavar="JSON", help="estimates to compare, if any")
     parser.add_argument("--output", required=True, metavar="PARQUET", help="accuracy by weight and fifth")
     options = parser.parse_args(argv)
     weights = read_table(options.weights_table, WEIGHTS)
@@ -42,17 +44,24 @@ def main(argv: list[str] | None = None) -> None:
     rows = audit_weights(correct.astype(bool), ranked)
     if not rows:
         rows = audit_weights(correct.astype(bool), {"confidence_weight": weights["confidence_weight"][known]})
+    estimates = read_json(options.reliability[0], RELIABILITY)["estimates"] if options.reliability else {}
     columns = {column.name: np.array([row[column.name] for row in rows]) for column in AUDIT.columns}
     write_table(
         options.output,
         AUDIT,
         columns,
-        metadata={},
-        provenance=Provenance("audit_weights", {"task": options.task}, [options.weights_table, options.audit_table]),
+        metadata={"pseudo_label_accuracy": float(correct.mean()), "estimates": estimates},
+        provenance=Provenance(
+            "audit_weights",
+            {"task": options.task},
+            [options.weights_table, options.audit_table, *options.reliability],
+        ),
     )
+    estimated = ", ".join(f"{value:.0%} by {name}" for name, value in estimates.items() if value is not None)
     by_weight = {row["fifth"]: row["pseudo_label_accuracy"] for row in rows if row["weight"] == rows[-1]["weight"]}
     print(
-        f"audit of '{options.task}': {correct.mean():.0%} of the pseudo labels are right; "
+        f"audit of '{options.task}': {correct.mean():.0%} of the pseudo labels are right"
+        f"{f' (estimated: {estimated})' if estimated else ''}; "
         f"{by_weight[1]:.0%} in the lowest and {by_weight[max(by_weight)]:.0%} in the highest fifth "
         f"of {rows[-1]['weight']}"
     )

@@ -26,6 +26,14 @@ RESERVED_TASKS = ("features",)
 RESERVED_METHODS = ("initial", "initial_separate")
 """Names of folders that stand beside a method's."""
 
+OF_DISTRIBUTION = ("distance", "decay", "decay_scale")
+"""Keys of a method that only the criterion distribution has a use for."""
+OF_LABELS = (
+    *(*OF_DISTRIBUTION, "sharpness", "alignment", "temperature", "interpolation", "quantile", "refinement"),
+    *("strength", "student_temperature", "reliability", "balance"),
+)
+"""Keys of a method that have no use where a selection makes no labels."""
+
 
 class _UniqueKeyLoader(yaml.SafeLoader):
     """Refuses a key that stands twice, where YAML would silently take the last."""
@@ -254,7 +262,7 @@ def _find_contradiction(dataset: Mapping[str, Any]) -> str | None:
 def _find_useless(row: Mapping[str, Any]) -> str | None:
     """A setting that a method lacks or has no use for, and why."""
     schedule, selection = row["schedule"], row.get("selection")
-    of_labels = [key for key in ("distance", "temperature", "interpolation", "quantile", "refinement") if key in row]
+    of_labels = [key for key in OF_LABELS if key in row]
     if schedule == "alternating" and selection is None:
         return "selection: is missing; an alternating method needs label vectors"
     if schedule == "single":
@@ -265,8 +273,12 @@ def _find_useless(row: Mapping[str, Any]) -> str | None:
             return "regularization: joins tasks, which the schedule single keeps apart"
     if selection is None and of_labels:
         return f"{of_labels[0]}: has no use without a selection; remove it or add one"
-    if "distance" in row and not (isinstance(selection, list) and "distribution" in selection):
-        return "distance: has no use without the criterion distribution"
+    criteria = selection if isinstance(selection, list) else []
+    if "sharpness" in row and not criteria:
+        return "sharpness: has no use with a constant weight"
+    for key in OF_DISTRIBUTION:
+        if key in row and "distribution" not in criteria:
+            return f"{key}: has no use without the criterion distribution"
     if "label_transfer" in row:
         if schedule != "mixed":
             return f"label_transfer: needs the schedule mixed, not {schedule}"

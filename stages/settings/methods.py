@@ -21,6 +21,13 @@ class Refinement(Section):
     neighbors: int = Field(ge=1, description="Of a sample in the graph.")
 
 
+class RampedStrength(Section):
+    """A strength that grows over the first epochs."""
+
+    value: number(ge=0) = Field(description="α once it is grown.")
+    ramp: int = Field(ge=1, description="Epoch that reaches it; the epochs before have their share of it.")
+
+
 class LabelTransfer(Section):
     """Label transfer networks."""
 
@@ -52,6 +59,20 @@ class Method(Section):
         None,
         description="Of a cluster from the labeled domain, for the criterion distribution; emd where it is left out.",
     )
+    decay: Annotated[number(ge=0), OPTIONAL] = Field(
+        None, description="λ of the criterion distribution; the config's `transport.decay` where it is left out."
+    )
+    decay_scale: Annotated[Literal["absolute", "median"], OPTIONAL] = Field(
+        None, description="Whether λ is per unit of distance (where it is left out) or per median distance."
+    )
+    sharpness: Annotated[number(gt=0), OPTIONAL] = Field(
+        None, description="Power of the product of the criteria; 1 where it is left out."
+    )
+    alignment: Annotated[Literal["none", "once", "full"], OPTIONAL] = Field(
+        None,
+        description="Whether soft labels are scaled to the class mix of the labeled samples: not (where it is left "
+        "out), once, or until their mean is that mix.",
+    )
     temperature: Annotated[number(gt=0), OPTIONAL] = Field(
         None, description="T of the soft labels; the config's `labels.temperature` where it is left out."
     )
@@ -60,6 +81,26 @@ class Method(Section):
     )
     quantile: Annotated[Share, OPTIONAL] = Field(
         None, description="Where threshold selection begins; the config's `labels.quantile` where it is left out."
+    )
+    strength: Annotated[either(number=number(ge=0), section=RampedStrength), OPTIONAL] = Field(
+        None,
+        description="α, weight of the loss of samples that train on made labels, against 1 for given ones; 1 where it "
+        "is left out.",
+    )
+    student_temperature: Annotated[number(gt=0), OPTIONAL] = Field(
+        None,
+        description="By which the scores of these samples are divided, their loss times its square; 1 where it is "
+        "left out.",
+    )
+    reliability: Annotated[Literal["none", "validation", "transport"], OPTIONAL] = Field(
+        None,
+        description="What the accuracy of the pseudo labels is taken for, by which the strength is scaled: that on the "
+        "labeled datasets' validation splits, or an estimate by optimal transport; not scaled where it is left out.",
+    )
+    balance: Annotated[Literal["none", "rows"], OPTIONAL] = Field(
+        None,
+        description="Whether the strength is scaled by how many samples lack a label, per sample that has one, up to "
+        "1; not where it is left out.",
     )
     refinement: Annotated[Refinement, OPTIONAL] = Field(
         None, description="Markov random field that refines the pseudo labels."

@@ -339,8 +339,16 @@ LABELS = Contract(
         Column("pseudo_label", "int32", "class index of the pseudo label, or of the given one", minimum=0),
         Column("training_label", "float32_list", "y^, what the epoch trains on", 0, 1, sums_to_one=True),
     ),
-    metadata=("dataset", "classes", "temperature"),
-    version=2,
+    metadata=("dataset", "classes", "temperature", "strength", "student_temperature"),
+    version=3,
+)
+
+RELIABILITY = Document(
+    "reliability",
+    (
+        *("task", "dataset", "epoch", "n_unlabeled", "n_labeled", "frequencies", "temperature"),
+        *("estimates", "chance", "reliability", "balance", "strength"),
+    ),
 )
 
 AUDIT = Contract(
@@ -353,7 +361,9 @@ AUDIT = Contract(
         Column("highest", "float64", "largest weight in the fifth"),
         _probability("pseudo_label_accuracy", "share of pseudo labels that equal the audit label"),
     ),
+    metadata=("pseudo_label_accuracy", "estimates"),
     key=None,
+    version=2,
 )
 
 METRICS = Contract(

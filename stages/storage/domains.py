@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from stages.core.errors import UserError
-from stages.storage.contracts import FEATURES
+from stages.storage.contracts import FEATURES, MANIFEST
 from stages.storage.tables import Table, read_metadata, read_table
 
 
@@ -42,6 +42,29 @@ def read_labeled(paths: Sequence[str], task: str) -> np.ndarray:
     if not any(map(len, parts)):
         raise UserError(f"{', '.join(paths)}: no sample has a label for '{task}'; name the datasets that have")
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def count_labels(paths: Sequence[str], task: str, classes: Sequence[str]) -> np.ndarray:
+    """How many samples of L have each class, int64 (C,).
+
+    Args:
+        paths: manifests of all datasets that have labels for the task.
+        task: whose labels count.
+        classes: names in index order.
+
+    Raises:
+        ValueError: a label is none of the classes, or no sample has a label.
+    """
+    counts = dict.fromkeys(classes, 0)
+    for path in paths:
+        for name in read_table(path, MANIFEST, [f"label_{task}"])[f"label_{task}"]:
+            if name not in counts and name is not None:
+                raise UserError(f"{path}: the label '{name}' of '{task}' is not among the classes {list(classes)}")
+            if name is not None:
+                counts[name] += 1
+    if not any(counts.values()):
+        raise UserError(f"{', '.join(paths)}: no sample has a label for '{task}'; name the datasets that have")
+    return np.array(list(counts.values()), dtype=np.int64)
 
 
 def _read_features(path: str, task: str, columns: Sequence[str]) -> Table:

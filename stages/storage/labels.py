@@ -1,6 +1,7 @@
 """Label vectors that `materialize_labels` wrote, as the epoch that trains on them reads them."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -10,10 +11,25 @@ from stages.storage.datasets import PreparedSplit
 from stages.storage.tables import read_table
 
 
+@dataclass(frozen=True)
+class MadeLabels:
+    """What was made for the samples of a dataset that lack a label for a task.
+
+    Attributes:
+        vectors: label vectors of all its samples, float32 (n, C).
+        strength: α, weight of the loss of samples that train on them.
+        student_temperature: by which the scores of these samples are divided.
+    """
+
+    vectors: np.ndarray
+    strength: float = 1
+    student_temperature: float = 1
+
+
 def read_labels(
     entries: Sequence[tuple[str, str]], splits: Sequence[PreparedSplit], classes: Mapping[str, Sequence[str]]
-) -> dict[str, dict[str, np.ndarray]]:
-    """Materialized labels of all samples by dataset and task, float32 (n, C).
+) -> dict[str, dict[str, MadeLabels]]:
+    """Materialized labels by dataset and task.
 
     Args:
         entries: task and path of every table; the table says which dataset it is for.
@@ -24,7 +40,7 @@ def read_labels(
         ValueError: a table is for other samples or for other classes, or other labels of theirs are given.
     """
     by_name = {split.name: split for split in splits}
-    labels: dict[str, dict[str, np.ndarray]] = {name: {} for name in by_name}
+    labels: dict[str, dict[str, MadeLabels]] = {name: {} for name in by_name}
     for task, path in entries:
         table = read_table(path, LABELS, ["sample_id", "given", "training_label"])
         split = by_name.get(table.metadata["dataset"])
@@ -36,5 +52,6 @@ def read_labels(
             raise UserError(f"{path}: has the classes {table.metadata['classes']}, the network's task {known}")
         if not np.array_equal(table["given"], split.index_labels(task, classes[task]) >= 0):
             raise UserError(f"{path}: {split.path_table} has other labels by now; delete it and run snakemake again")
-        labels[split.name][task] = table["training_label"]
+        how = {name: table.metadata[name] for name in ("strength", "student_temperature")}
+        labels[split.name][task] = MadeLabels(table["training_label"], **how)
     return labels

@@ -62,6 +62,23 @@ def test_losses_look_at_the_members_of_each_task():
     assert losses["b"].item() == pytest.approx(np.log(4))
 
 
+def test_shares_sum_up_softened_cross_entropies_and_plain_ones_are_the_mean():
+    generator = torch.Generator().manual_seed(0)
+    scores = {"a": 5 * torch.randn(6, 3, generator=generator)}
+    targets = {"a": torch.softmax(torch.randn(6, 3, generator=generator), 1)}
+    plain = compute_losses(scores, targets, {})["a"]
+    alike = {"a": torch.full((6,), 1 / 6)}
+    ones = {"a": torch.ones(6)}
+    assert compute_losses(scores, targets, {}, alike, ones)["a"].item() == pytest.approx(plain.item(), rel=1e-6)
+    shares, temperatures = torch.tensor([0.5, 0.0, 0.1, 0, 0, 2]), torch.tensor([1.0, 1, 2, 1, 1, 4])
+    expected = 0
+    for i in (0, 2, 5):
+        log_shares = torch.log_softmax(scores["a"][i].double() / temperatures[i], 0)
+        expected -= shares[i] * (targets["a"][i] * log_shares).sum()
+    found = compute_losses(scores, targets, {}, {"a": shares}, {"a": temperatures})["a"]
+    assert found.item() == pytest.approx(expected.item(), rel=1e-6)
+
+
 def test_a_term_is_added_to_the_cross_entropies():
     """One that takes them away leaves nothing to learn."""
 

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from stages.core.selection import (
+    align_labels,
     interpolate_labels,
     normalise_weights,
     soften_labels,
@@ -55,6 +56,48 @@ def test_a_single_criterion_is_that_weight_over_its_maximum(criterion):
         "distribution": selection.distribution_weights,
     }[criterion]
     np.testing.assert_allclose(selection.selection_weights, alone / alone.max(), rtol=1e-12)
+
+
+def weigh_all(**changes):
+    """The weights of fifty samples by all criteria."""
+    settings = {
+        "criteria": ["confidence", "density", "distribution"],
+        "density_weights": np.random.default_rng(1).uniform(0.1, 1, 50),
+        "responsibilities": draw_labels(50, 3, seed=2),
+        "transport_distances": np.array([0.5, 2.0, 7.0]),
+        "decay": 0.1,
+    }
+    return weigh_samples(draw_labels(50, 4), **settings | changes)
+
+
+@pytest.mark.parametrize("sharpness", [0.5, 3, 2000])
+def test_sharpness_is_a_power_of_the_weight_whatever_underflows(sharpness):
+    plain, sharp = weigh_all().selection_weights, weigh_all(sharpness=sharpness).selection_weights
+    np.testing.assert_allclose(sharp, plain**sharpness, rtol=1e-9, atol=1e-300)
+    assert sharp.max() == 1.0
+    np.testing.assert_array_equal(weigh_all(sharpness=1).selection_weights, plain)
+
+
+@given(st.floats(1e-3, 1e9))
+def test_per_median_distance_the_weights_do_not_depend_on_the_scale_of_the_features(scale):
+    distances = np.array([0.5, 2.0, 7.0])
+    expected = weigh_all(decay_scale="median")
+    found = weigh_all(decay_scale="median", transport_distances=scale * distances)
+    np.testing.assert_allclose(found.selection_weights, expected.selection_weights, rtol=1e-9)
+    np.testing.assert_allclose(found.distribution_weights, expected.distribution_weights, rtol=1e-9)
+    middle = np.exp(-0.1 * expected.sample_distances / np.median(expected.sample_distances))
+    np.testing.assert_allclose(expected.distribution_weights, middle, rtol=1e-12)
+    if abs(scale - 1) > 0.01:
+        absolute = weigh_all(transport_distances=scale * distances).selection_weights
+        assert np.abs(absolute - weigh_all().selection_weights).max() > 1e-4
+
+
+def test_an_absolute_scale_is_the_default_and_a_median_of_zero_leaves_the_unit():
+    np.testing.assert_array_equal(weigh_all(decay_scale="absolute").selection_weights, weigh_all().selection_weights)
+    near = {"responsibilities": np.eye(3)[[0] * 40 + [1] * 10], "transport_distances": np.array([0.0, 3.0, 9.0])}
+    np.testing.assert_array_equal(
+        weigh_all(**near, decay_scale="median").distribution_weights, weigh_all(**near).distribution_weights
+    )
 
 
 @given(st.floats(1e2, 1e12))
@@ -143,6 +186,38 @@ def test_a_criterion_without_its_table_is_refused():
         weigh_samples(draw_labels(5, 3), criteria=["density"])
     with pytest.raises(ValueError, match="unknown criterion 'hope'"):
         weigh_samples(draw_labels(5, 3), criteria=["hope"])
+
+
+@given(st.integers(0, 10_000), st.sampled_from([0.05, 0.3, 1, 5]))
+def test_a_full_alignment_gives_the_mean_of_the_labels_the_class_mix(seed, concentration):
+    rng = np.random.default_rng(seed)
+    soft = rng.dirichlet(np.full(4, concentration), 60).astype(np.float32)
+    frequencies = rng.dirichlet(np.ones(4))
+    aligned = align_labels(soft, frequencies, "full")
+    np.testing.assert_allclose(aligned.mean(0), frequencies, atol=2e-5)
+    np.testing.assert_allclose(aligned.sum(1), 1, rtol=1e-12)
+    np.testing.assert_allclose(align_labels(aligned, frequencies, "once"), aligned, atol=1e-3)
+    # Only the classes are scaled: the ratio of two classes changes alike for all samples.
+    sure = (soft > 1e-20).all(1)
+    odds = np.log(aligned[sure, 1:] / aligned[sure, :1]) - np.log(soft[sure, 1:].astype(float) / soft[sure, :1])
+    assert not sure.any() or np.ptp(odds, axis=0).max() < 1e-6
+
+
+def test_one_alignment_is_the_rule_and_labels_with_the_mix_stay():
+    soft, frequencies = draw_labels(30, 3), np.array([0.2, 0.3, 0.5])
+    scaled = soft * frequencies / soft.mean(0)
+    np.testing.assert_allclose(align_labels(soft, frequencies, "once"), scaled / scaled.sum(1, keepdims=True))
+    np.testing.assert_allclose(align_labels(soft, soft.mean(0), "once"), soft, rtol=1e-12)
+    np.testing.assert_array_equal(align_labels(soft, frequencies, "none"), soft)
+
+
+def test_certain_labels_are_aligned_too_and_no_sample_gets_a_class_that_never_occurs():
+    certain = np.eye(3, dtype=np.float32)[[0, 0, 0, 1]]
+    aligned = align_labels(certain, np.array([0.5, 0.5, 0.0]), "full")
+    assert np.isfinite(aligned).all()
+    np.testing.assert_allclose(aligned.mean(0), [0.5, 0.5, 0.0], atol=1e-5)
+    only = align_labels(np.eye(3)[[2, 2]], np.array([0.25, 0.75, 0.0]), "full")
+    np.testing.assert_allclose(only, [[0.25, 0.75, 0.0]] * 2, atol=1e-5)
 
 
 def test_temperature_one_changes_nothing_and_a_high_one_flattens():

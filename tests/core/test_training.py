@@ -97,6 +97,76 @@ def test_mixed_batches_train_each_sample_on_its_own_task():
     assert n_seen == {"expression": 12, "pose": 20}
 
 
+def mix_sets(**how):
+    """Half of the samples of the first dataset and none of the second have a given pose."""
+    sets = [draw_set(20, ("pose",)), draw_set(12, ("pose",), seed=1, start=100)]
+    given = [np.arange(20) % 2 == 0, np.full(12, False)]
+    return [
+        replace(part, targets={"pose": replace(part.targets["pose"], given=own, **how)})
+        for part, own in zip(sets, given, strict=True)
+    ]
+
+
+def test_a_plain_batch_knows_no_shares():
+    for batch in make_batches(mix_sets()).load(0, pin_memory=False):
+        assert batch.shares == batch.temperatures == {}
+
+
+@pytest.mark.parametrize("strength", [0.25, 1, 3])
+def test_made_labels_count_as_much_as_their_strength_says(strength):
+    batches = list(make_batches(mix_sets(strength=strength, temperature=2), 4).load(0, pin_memory=False))
+    n_given = [int(batch.given["pose"].sum()) for batch in batches]
+    assert 0 in n_given
+    assert max(n_given) > 1
+    for batch, n in zip(batches, n_given, strict=True):
+        given, shares = batch.given["pose"].numpy(), batch.shares["pose"].numpy()
+        n_made = len(shares) - n
+        np.testing.assert_allclose(shares[given], 1 / (n + strength * n_made), rtol=1e-6)
+        made = strength / (n + strength * n_made) if n else strength / n_made
+        np.testing.assert_allclose(shares[~given], 4 * made, rtol=1e-6)
+        np.testing.assert_array_equal(batch.temperatures["pose"], np.where(given, 1, 2))
+
+
+@pytest.mark.parametrize("n_workers", [0, 2])
+def test_shares_are_those_of_the_batch_whoever_loads_it(n_workers):
+    sets = mix_sets(strength=0.5)
+    batches = list(make_batches(sets).load(n_workers, pin_memory=False))
+    assert all(batch.temperatures == {} for batch in batches), "scores are not divided by 1"
+    vectors = np.concatenate([part.targets["pose"].vectors for part in sets])
+    for batch in batches:
+        rows = np.where(batch.sample_ids < 100, batch.sample_ids, batch.sample_ids - 80)[batch.members["pose"]]
+        np.testing.assert_array_equal(batch.targets["pose"], vectors[rows])
+        own = (rows < 20) & (rows % 2 == 0)
+        np.testing.assert_array_equal(batch.given["pose"], own)
+        strengths = np.where(own, 1, 0.5)
+        np.testing.assert_allclose(
+            batch.shares["pose"], strengths / (strengths.sum() if own.any() else len(own)), rtol=1e-6
+        )
+
+
+def test_a_student_as_soft_as_its_own_labels_has_nothing_to_learn():
+    """Its scores at temperature 2 are the labels; at 1 it would have to become less sure."""
+    training_set, network = draw_set(8, ("pose",)), build_network()
+    _, _, soft = next(predict_batches(network, training_set.images, batch_size=8, device=CPU))
+    powers = np.sqrt(soft["pose"].astype(np.float64))
+    vectors = (powers / powers.sum(1, keepdims=True)).astype(np.float32)
+    gradients = {}
+    for temperature in (1, 2):
+        none, every = np.full(8, False), np.full(8, True)
+        targets = {"pose": Targets(vectors, every, none, temperature=temperature)}
+        network = build_network()
+        losses = train_pass(
+            network,
+            Adam(network, 1e-9),
+            make_batches([replace(training_set, targets=targets)]).load(0, pin_memory=False),
+            CPU,
+        )
+        gradients[temperature] = network.classifiers["task_pose"].weight.grad.abs().max().item()
+        assert losses.tasks["pose"].divergence >= 0
+    assert gradients[2] < 1e-6
+    assert gradients[1] > 1e-4
+
+
 def cross_entropy(scores, targets):
     scores = scores.double()
     return -(targets * (scores - scores.logsumexp(1, keepdim=True))).sum(1).mean()

@@ -48,6 +48,7 @@ def test_scores_of_both_splits_are_counted_from_the_predictions(run, validation,
             assert scores["n_samples"] == len(split.labels)
             assert (scores["split"], scores["dataset"]) == (name, dataset)
             assert list(scores["by_dataset"]) == [dataset]
+            assert ("temperature" in scores) == (name == "validation")
             of_dataset = scores["by_dataset"][dataset]
             assert of_dataset == {key: scores[key] for key in of_dataset}
     assert metrics["tasks"]["pose"]["classes"] == ["frontal", "left"]

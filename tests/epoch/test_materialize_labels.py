@@ -154,6 +154,28 @@ def test_a_distance_without_its_table_is_refused(files, tmp_path, distance, tabl
     assert list(tmp_path.iterdir()) == []
 
 
+def test_alignment_takes_the_class_mix_from_the_manifests_of_the_labeled_samples(run, files, tmp_path):
+    options = ("--selection", "0", "--temperature", "1", "--labeled", str(run.heads.table))
+    materialize(files, tmp_path, *options, "--alignment", "full")
+    labels, recorded = read_table(tmp_path / "l.parquet", LABELS), read_metadata(tmp_path / "l.parquet")
+    frequencies = np.bincount(run.heads.labels) / len(run.heads.labels)
+    np.testing.assert_allclose(labels["training_label"].mean(0), frequencies, atol=1e-4)
+    assert recorded["parameters"]["alignment"] == "full"
+    assert any(name.endswith("heads/train.parquet") for name in recorded["inputs"])
+    weights = read_table(tmp_path / "w.parquet", WEIGHTS)
+    np.testing.assert_array_equal(weights["pseudo_label"], labels["training_label"].argmax(1))
+    np.testing.assert_allclose(weights["confidence_weight"], labels["training_label"].max(1), rtol=1e-6)
+    materialize(files, tmp_path, *options)
+    soft = read_table(files["features"], FEATURES)["soft_label_pose"]
+    np.testing.assert_allclose(read_table(tmp_path / "l.parquet", LABELS)["training_label"], soft, atol=1e-6)
+    assert "heads" not in " ".join(read_metadata(tmp_path / "l.parquet")["inputs"])
+
+
+def test_an_alignment_to_another_tasks_labels_is_refused(run, files, tmp_path):
+    with pytest.raises(ValueError, match=r"faces/train\.parquet: lacks the columns \['label_pose'\]"):
+        materialize(files, tmp_path, "--selection", "0", "--alignment", "once", "--labeled", str(run.faces.table))
+
+
 def write_refinement(path, refined, *, dataset="faces", sample_ids=None):
     n = len(refined)
     write_table(

@@ -1,12 +1,15 @@
 import json
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from stages.storage.contracts import LABELS
+from stages.storage.contracts import LABELS, MANIFEST, WEIGHTS
 from stages.storage.tables import Provenance, read_table, write_table
+from tests.conftest import POSES
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +100,85 @@ def test_labels_made_where_they_are_given_are_refused(run, labels, tmp_path):
     write_table(path, LABELS, table.columns | vectors, metadata=metadata, provenance=Provenance("test", {}, []))
     with pytest.raises(ValueError, match=r"labels\.parquet: .*faces/train\.parquet has other labels by now"):
         run.train("broken", "initial", trained="faces", labels={"expression": path, "pose": labels}, epoch=1)
+
+
+def rewrite_labels(path, labels, **metadata):
+    """A table of labels as it is, with other metadata."""
+    table = read_table(labels, LABELS)
+    metadata = {key: table.metadata[key] for key in LABELS.metadata} | metadata
+    write_table(path, LABELS, table.columns, metadata=metadata, provenance=Provenance("test", {}, []))
+    return path
+
+
+def test_a_strength_scales_the_loss_of_a_task_without_given_labels(run, labels, tmp_path):
+    losses = {}
+    for strength in (1, 0.5):
+        path = rewrite_labels(tmp_path / "l.parquet", labels, strength=strength)
+        # One step, so that both see the same network.
+        options = ["--batch-size", "30"]
+        run.train("scaled", "initial", trained="faces", labels={"pose": path}, epoch=1, options=options)
+        losses[strength] = json.loads(run.checkpoint("scaled")["card"].read_text())["losses"]
+    for key in ("cross_entropy", "label_entropy", "divergence"):
+        assert losses[0.5]["pose"][key] == pytest.approx(losses[1]["pose"][key] / 2, rel=1e-5)
+    assert losses[0.5]["expression"] == losses[1]["expression"]
+
+
+@pytest.mark.parametrize("trained", ["faces", "all"])
+def test_without_strength_training_is_that_on_given_labels_alone(run, labels, tmp_path, trained):
+    path = rewrite_labels(tmp_path / "l.parquet", labels, strength=0)
+    splits = (run.faces, run.heads)
+    mixed = ["--schedule", "mixed"]
+    if trained == "all":
+        mixed += ["--tables", *(str(split.table) for split in splits), "--images", *(str(s.images) for s in splits)]
+    run.train("without", "initial", trained="faces", labels={"pose": path}, epoch=1, options=mixed)
+    run.train("alone", "initial", trained="faces", labels={}, epoch=1, options=mixed)
+    without, alone = (run.checkpoint(name)["network"].read_bytes() for name in ("without", "alone"))
+    assert without == alone
+    card = json.loads(run.checkpoint("without")["card"].read_text())
+    assert {task: loss["labels"] for task, loss in card["losses"].items()} == (
+        {"expression": "given"} if trained == "faces" else {"expression": "given", "pose": "given"}
+    )
+    # With any strength it is another.
+    run.train("with", "initial", trained="faces", labels={"pose": labels}, epoch=1, options=mixed)
+    assert run.checkpoint("with")["network"].read_bytes() != alone
+
+
+def add_poses(run, folder):
+    """The faces with a pose given for every other one."""
+    table = read_table(run.faces.table, MANIFEST)
+    poses = np.array([POSES[number // 2 % 2] if number % 2 else None for number in range(30)], dtype=object)
+    metadata = {key: table.metadata[key] for key in MANIFEST.metadata}
+    metadata |= {"tasks": ["expression", "pose"], "classes": table.metadata["classes"] | {"pose": POSES}}
+    columns, provenance = {**table.columns, "label_pose": poses}, Provenance("test", {}, [])
+    write_table(folder / "train.parquet", MANIFEST, columns, metadata=metadata, provenance=provenance)
+    shutil.copy(run.faces.images, folder / "train.npy")
+    return replace(run.faces, table=folder / "train.parquet", images=folder / "train.npy"), poses
+
+
+@pytest.mark.parametrize("schedule", ["alternating", "mixed"])
+def test_where_some_labels_are_given_the_others_are_made_and_count_by_their_strength(run, tmp_path, schedule):
+    partly, poses = add_poses(run, tmp_path)
+    there = replace(run, folder=tmp_path, faces=partly)
+    there.initialize()
+    features = there.extract("initial", "gaps")
+    made = there.weigh("gaps", features, trained="faces", task="pose", labeled="heads", number=1)
+    table = read_table(made["labels"], LABELS)
+    given = np.array([pose is not None for pose in poses])
+    np.testing.assert_array_equal(table["given"], given)
+    assert len(read_table(made["weights"], WEIGHTS)) == 15
+    options = ["--schedule", schedule, "--batch-size", "30"]
+    loss = {}
+    for strength in (0, 0.5, 1):
+        path = rewrite_labels(tmp_path / "l.parquet", made["labels"], strength=strength)
+        there.train("gaps", "initial", trained="faces", labels={"pose": path}, epoch=1, options=options)
+        card = json.loads(there.checkpoint("gaps")["card"].read_text())
+        loss[strength] = card["losses"]["pose"]
+    assert [loss[strength]["labels"] for strength in (0, 0.5, 1)] == ["given", "both", "both"]
+    assert [loss[strength]["n_samples"] for strength in (0, 0.5, 1)] == [15, 30, 30]
+    # One step, so that all see the same network: the mean of both kinds, and of the given ones alone.
+    given_only, all_alike = loss[0]["cross_entropy"], loss[1]["cross_entropy"]
+    made_only = 2 * all_alike - given_only
+    assert loss[0.5]["cross_entropy"] == pytest.approx((given_only + 0.5 * made_only) / 1.5, rel=1e-4)
 
 
 def test_a_last_step_that_diverges_leaves_no_checkpoint(run, labels):

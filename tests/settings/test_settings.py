@@ -8,7 +8,8 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from stages.core.selection import CRITERIA, INTERPOLATIONS
+from stages.core.reliability import BALANCES, ESTIMATES
+from stages.core.selection import ALIGNMENTS, CRITERIA, DECAY_SCALES, INTERPOLATIONS
 from stages.core.training import SCHEDULES
 from stages.data.sources.base import SPLITS
 from stages.data.sources.synthetic_faces import FaceSamples
@@ -272,6 +273,10 @@ def test_the_models_know_what_the_code_knows():
     assert get_args(row["schedule"].annotation) == SCHEDULES
     assert get_args(row["interpolation"].annotation) == INTERPOLATIONS
     assert sorted(get_args(row["distance"].annotation)) == sorted(DISTANCES)
+    assert get_args(row["decay_scale"].annotation) == DECAY_SCALES
+    assert get_args(row["alignment"].annotation) == ALIGNMENTS
+    assert get_args(row["reliability"].annotation) == ESTIMATES
+    assert get_args(row["balance"].annotation) == BALANCES
     assert get_args(Labels.model_fields["interpolation"].annotation) == INTERPOLATIONS
     assert get_args(get_args(Criteria)[0]) == (Literal[CRITERIA],)
     assert tuple(FaceSamples.model_fields) == SPLITS
@@ -297,6 +302,19 @@ NO_SELECTION = "has no use without a selection; remove it or add one"
         ({**SINGLE, "quantile": 0}, "x.quantile: " + NO_USE),
         ({**MIXED, "distance": "mmd"}, "x.distance: " + NO_SELECTION),
         ({**MIXED, "temperature": 1}, "x.temperature: " + NO_SELECTION),
+        ({**MIXED, "alignment": "once"}, "x.alignment: " + NO_SELECTION),
+        ({**MIXED, "strength": 0.5}, "x.strength: " + NO_SELECTION),
+        ({**SINGLE, "student_temperature": 2}, "x.student_temperature: " + NO_USE),
+        ({**MIXED, "reliability": "validation"}, "x.reliability: " + NO_SELECTION),
+        ({**SINGLE, "balance": "rows"}, "x.balance: " + NO_USE),
+        ({**MIXED, "sharpness": 2}, "x.sharpness: " + NO_SELECTION),
+        ({**SINGLE, "sharpness": 2}, "x.sharpness: " + NO_USE),
+        (
+            {**MIXED, "selection": ["density"], "decay_scale": "median"},
+            "x.decay_scale: has no use without the criterion distribution",
+        ),
+        ({**ALTERNATING, "decay": 2}, "x.decay: has no use without the criterion distribution"),
+        ({**ALTERNATING, "sharpness": 2}, "x.sharpness: has no use with a constant weight"),
         ({**MIXED, "refinement": {"strength": 1, "neighbors": 5}}, "x.refinement: " + NO_SELECTION),
         (
             {**MIXED, "selection": ["density"], "distance": "mmd"},
@@ -330,11 +348,18 @@ def test_a_setting_that_a_schedule_has_no_use_for_is_named(row, message):
             **ALTERNATING,
             "selection": ["distribution"],
             "distance": "mean",
+            "decay": 1,
+            "decay_scale": "median",
+            "alignment": "full",
+            "sharpness": 2,
             "temperature": 1,
             "interpolation": "threshold",
             "quantile": 0.2,
         },
         {**ALTERNATING, "refinement": {"strength": 0, "neighbors": 1}, "regularization": {"l21": 0.1}},
+        {**ALTERNATING, "strength": {"value": 0.5, "ramp": 3}, "student_temperature": 2},
+        {**MIXED, "selection": 0, "strength": 0},
+        {**MIXED, "selection": 0.5, "reliability": "transport", "balance": "rows", "alignment": "once"},
         {**MIXED, "label_transfer": {"warmup": 1}, "regularization": {"laplacian": 0.1, "neighbors": 3}},
         {
             **MIXED,
@@ -359,6 +384,9 @@ def test_a_schedule_keeps_the_settings_that_it_uses(row):
         ({"distance": "mdm"}, "x.distance: 'mdm' is not allowed"),
         ({"regularization": {"laplacain": 1}}, "x.regularization.laplacain: unknown key; did you mean 'laplacian'?"),
         ({"refinement": {"strength": 1}}, "x.refinement.neighbors: is missing"),
+        ({"strength": -1}, "x.strength: -1 is too small; the least is 0"),
+        ({"strength": {"value": 1, "ramp": 0}}, "x.strength.ramp: 0 is too small; the least is 1"),
+        ({"strength": {"value": 1, "rmap": 2}}, "x.strength.rmap: unknown key; did you mean 'ramp'?"),
         ({"label_transfer": {"warmup": 0}}, "x.label_transfer.warmup: 0 is too small; the least is 1"),
     ],
 )

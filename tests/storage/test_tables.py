@@ -204,7 +204,8 @@ def test_a_seal_is_a_plain_entry_that_names_like_it_do_not_disturb(tmp_path):
     columns = {"weight": np.array([name] * 3, dtype=object), "fifth": np.ones(3, dtype=np.int32)}
     columns |= {"n_samples": np.ones(3, dtype=np.int64)}
     columns |= {key: np.ones(3) for key in ("lowest", "highest", "pseudo_label_accuracy")}
-    write_table(path, AUDIT, columns, metadata={name: name}, provenance=PROVENANCE)
+    metadata = {"pseudo_label_accuracy": 1.0, "estimates": {}, name: name}
+    write_table(path, AUDIT, columns, metadata=metadata, provenance=PROVENANCE)
     assert read_table(path, AUDIT).metadata[name] == name
     assert pq.read_table(path)["weight"].to_pylist() == [name] * 3
     sealed = pq.read_metadata(path).metadata[b"digest"]

@@ -92,6 +92,12 @@ def edit_methods(old, new):
     return change
 
 
+def add_keys(*lines):
+    """Give mtl_sa further keys."""
+    name = "paper_name: MTL-SA\n"
+    return edit_methods(name, name + "".join(f"  {line}\n" for line in lines))
+
+
 def add_reader(project):
     sources = project.folder / "stages/data/sources"
     text = (sources / "table.py").read_text(encoding="utf-8")
@@ -176,6 +182,21 @@ CHANGES = {
     ),
     "another row of methods.yaml": (edit_methods("warmup: 2", "warmup: 1"), {}),
     "the paper's name of a method": (edit_methods("paper_name: MTL-SA", "paper_name: ours"), {}),
+    "the decay of the method": (add_keys("decay: 0.2"), from_labels("weigh_distribution")),
+    "the scale of the method's decay": (add_keys("decay_scale: median"), from_labels("materialize_labels")),
+    "the alignment of the method": (add_keys("alignment: full"), from_labels("materialize_labels")),
+    "the strength of the method": (add_keys("strength: 0.5"), from_labels("materialize_labels")),
+    "a strength that grows to what it was": (add_keys("strength: {value: 1, ramp: 1}"), {}),
+    "a strength that grows until the second epoch": (
+        add_keys("strength: {value: 1, ramp: 2}"),
+        from_labels("materialize_labels"),
+    ),
+    "the temperature of the student": (add_keys("student_temperature: 2"), from_labels("materialize_labels")),
+    "the reliability of the method": (
+        add_keys("reliability: transport"),
+        add(from_labels("materialize_labels"), {"estimate_reliability": 2}),
+    ),
+    "the sharpness of the method": (add_keys("sharpness: 2"), from_labels("materialize_labels")),
     "the criteria of the method": (
         edit_methods("selection: [confidence, density, distribution]", "selection: [confidence, density]"),
         add(

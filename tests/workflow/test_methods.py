@@ -7,7 +7,17 @@ import numpy as np
 import pytest
 import yaml
 
-from stages.storage.contracts import COMPARISON, LABELS, MANIFEST, METRICS, REFINEMENT, TRANSPORT, WEIGHTS
+from stages.storage.contracts import (
+    COMPARISON,
+    LABELS,
+    MANIFEST,
+    METRICS,
+    REFINEMENT,
+    RELIABILITY,
+    TRANSPORT,
+    WEIGHTS,
+)
+from stages.storage.files import read_json
 from stages.storage.tables import read_metadata, read_table
 from stages.tools.verify_artifacts import main as verify
 from tests.workflow.conftest import ROOT, copy_project
@@ -135,6 +145,31 @@ def test_a_new_combination_of_mechanisms_is_a_row(project):
     parameters = read_metadata(folder / "pose/snapshots/weights.parquet")["parameters"]
     assert (parameters["distance"], parameters["quantile"]) == ("mmd", 0.7)
     assert json.loads((folder / "checkpoint.json").read_text())["regularization"] > 0
+
+
+def test_mixed_epochs_may_select_and_abstain(project):
+    with (project.folder / "workflow/methods.yaml").open("a") as file:
+        file.write(
+            "\nmine:\n  paper_name: mine\n  schedule: mixed\n  selection: [confidence, density, distribution]\n"
+            "  decay: 1\n  decay_scale: median\n  sharpness: 2\n  alignment: full\n  student_temperature: 2\n"
+            "  strength: {value: 1, ramp: 2}\n  reliability: transport\n  balance: rows\n"
+        )
+    project.write_config("tiny.yaml", methods=["mine"])
+    output = project.snakemake("--cores", "2").stdout
+    for epoch in (1, 2):
+        folder = project.results / f"seed-0/mine/epoch-{epoch:03d}"
+        for task, dataset, n, balance in (("expression", "portraits", 70, 1), ("pose", "snapshots", 60, 60 / 70)):
+            found = read_json(folder / task / dataset / "reliability.json", RELIABILITY)
+            assert found["balance"] == balance
+            strength = read_metadata(folder / task / dataset / "labels.parquet")["strength"]
+            assert strength == found["strength"] * epoch / 2
+            assert len(read_table(folder / task / dataset / "weights.parquet", WEIGHTS)) == n
+            assert read_metadata(folder / task / dataset / "audit.parquet")["estimates"] == found["estimates"]
+        losses = json.loads((folder / "checkpoint.json").read_text())["losses"]
+        assert {task: loss["divergence"] >= 0 for task, loss in losses.items()} == {"expression": True, "pose": True}
+    assert "(estimated: " in output
+    assert project.plan() == {}
+    verify([str(project.results)])
 
 
 def test_a_method_that_makes_no_sense_is_refused_in_words(project):

@@ -81,19 +81,67 @@ def test_settings_of_labels_that_have_no_use_are_constant():
     assert plan.label_settings("mtl_sa") == {
         "selection": ["confidence", "density", "distribution"],
         "distance": "emd",
+        "decay_scale": "absolute",
+        "sharpness": 1,
+        "alignment": "none",
         "temperature": 3,
         "interpolation": "threshold",
         "quantile": 0.9,
+        "student_temperature": 1,
     }
     assert plan.label_settings("constant_05")["interpolation"] == "soft"
     assert plan.label_settings("mtl_wf")["temperature"] == 1
     assert plan.label_settings("lel_ltn") == {
         "selection": 0,
         "distance": "emd",
+        "decay_scale": "absolute",
+        "sharpness": 1,
+        "alignment": "none",
         "temperature": 1,
         "interpolation": "soft",
         "quantile": 0,
+        "student_temperature": 1,
     }
+
+
+def test_an_alignment_needs_the_labels_of_all_datasets_with_the_task():
+    plan = make_plan({"mine": METHODS["mtl_wf"] | {"alignment": "once"}}, tasks=("a", "b", "a"))
+    place = {"seed": 0, "method": "mine", "epoch": 2, "task": "a", "dataset": "d1"}
+    assert plan.selection_paths(**place) == {
+        "labeled": ["results/tiny/data/d0/train.parquet", "results/tiny/data/d2/train.parquet"]
+    }
+    assert plan.feature_tasks("mine", 2, "d0") == [], "no network need look at them"
+
+
+def test_a_strength_may_grow_over_the_first_epochs():
+    rows = {"half": {"strength": 0.5}, "ramped": {"strength": {"value": 2, "ramp": 4}}}
+    plan = make_plan(METHODS | {name: METHODS["mtl_sa"] | row for name, row in rows.items()})
+    assert [plan.strength("mtl_sa", epoch) for epoch in (1, 9)] == [1, 1]
+    assert [plan.strength("half", epoch) for epoch in (1, 9)] == [0.5, 0.5]
+    assert [plan.strength("ramped", epoch) for epoch in (1, 2, 3, 4, 5)] == [0.5, 1, 1.5, 2, 2]
+
+
+def test_a_strength_that_is_scaled_needs_an_estimate():
+    rows = {
+        "rated": METHODS["mtl_sa"] | {"reliability": "validation"},
+        "balanced": METHODS["mtl_wf"] | {"balance": "rows"},
+        "neither": METHODS["mtl_wf"] | {"balance": "none", "reliability": "none"},
+    }
+    plan = make_plan(METHODS | rows)
+    assert plan.selection_tables("rated") == [*plan.selection_tables("mtl_sa"), "reliability"]
+    assert plan.selection_tables("balanced") == ["reliability"]
+    assert plan.selection_tables("neither") == []
+    place = {"seed": 0, "method": "balanced", "epoch": 2, "task": "expression", "dataset": "d1"}
+    path = "results/tiny/seed-0/balanced/epoch-002/expression/d1/reliability.json"
+    assert plan.selection_paths(**place) == {"reliability": path}
+    assert plan.reliability(**place) == [path]
+    assert plan.reliability(**place | {"method": "mtl_sa"}) == []
+    assert {artifact.path: artifact.rule for artifact in plan.artifacts()}[path] == "estimate_reliability"
+
+
+def test_a_method_may_have_its_own_decay():
+    plan = make_plan(METHODS | {"mine": METHODS["mtl_sa"] | {"decay": 2}}, transport__decay=0.3)
+    assert (plan.decay("mtl_sa"), plan.decay("mine")) == (0.3, 2)
 
 
 def test_labels_that_an_epoch_does_not_make_are_refused_with_those_that_it_makes():

@@ -17,7 +17,7 @@ rule measure_discrepancy:
     params:
         code=identify("baselines.measure_discrepancy"),
         order=lambda wildcards: PLAN.datasets_of(wildcards.task),
-        decay=config["transport"]["decay"],
+        decay=lambda wildcards: PLAN.decay(wildcards.method),
         n_threads=config["compute"]["threads"],
     shell:
         command(

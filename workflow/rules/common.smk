@@ -111,6 +111,12 @@ def previous_checkpoint(wildcards):
     return PLAN.checkpoint(wildcards.seed, wildcards.method, int(wildcards.epoch) - 1)
 
 
+def previous_metrics(wildcards):
+    """The scores of the network that an epoch starts from."""
+    epoch = int(wildcards.epoch) - 1
+    return f"{PLAN.locate('epoch', seed=wildcards.seed, method=wildcards.method, epoch=epoch)}/metrics.json"
+
+
 def pretrained_digest():
     """Of the content of a local file of pretrained weights."""
     name = config["network"]["pretrained"]

@@ -199,7 +199,7 @@ rule weigh_distribution:
     params:
         code=identify("epoch.weigh_distribution"),
         ground_distance=config["transport"]["ground_distance"],
-        decay=config["transport"]["decay"],
+        decay=lambda wildcards: PLAN.decay(wildcards.method),
     shell:
         command(
             "python -m stages.epoch.weigh_distribution"
@@ -207,6 +207,38 @@ rule weigh_distribution:
             " --labeled {input.labeled}"
             " --ground-distance {params.ground_distance}"
             " --decay {params.decay}"
+            " --output {output}",
+        )
+
+
+# How many pseudo labels are right, and what that makes of the strength of what is learned from them.
+rule estimate_reliability:
+    input:
+        features=UNLABELED,
+        labeled=lambda wildcards: PLAN.labeled_manifests(wildcards.task),
+        metrics=previous_metrics,
+    output:
+        "<augmented>/reliability.json",
+    log:
+        "<augmented_logs>/estimate_reliability.log",
+    benchmark:
+        "<augmented_logs>/estimate_reliability.benchmark.tsv"
+    threads: 1
+    params:
+        code=identify("epoch.estimate_reliability"),
+        estimate=lambda wildcards: METHODS[wildcards.method].get("reliability", "none"),
+        balance=lambda wildcards: METHODS[wildcards.method].get("balance", "none"),
+    shell:
+        command(
+            "python -m stages.epoch.estimate_reliability"
+            " --task {wildcards.task}"
+            " --features {input.features}"
+            " --labeled {input.labeled}"
+            " --metrics {input.metrics}"
+            " --estimate {params.estimate}"
+            " --balance {params.balance}"
+            " --seed {wildcards.seed}"
+            " --epoch {wildcards.epoch}"
             " --output {output}",
         )
 
@@ -226,8 +258,9 @@ rule materialize_labels:
     threads: 1
     params:
         code=identify("epoch.materialize_labels"),
-        tables=lambda wildcards, input: [f"--{name} {input[name]}" for name in PLAN.selection_tables(wildcards.method)],
+        tables=lambda wildcards, input: [f"--{name} {input[name]}" for name in PLAN.selection_paths(**wildcards)],
         labels=lambda wildcards: PLAN.label_settings(wildcards.method),
+        strength=lambda wildcards: PLAN.strength(wildcards.method, int(wildcards.epoch)),
         selection=lambda wildcards: json.dumps(PLAN.label_settings(wildcards.method)["selection"]),
     shell:
         command(
@@ -237,9 +270,14 @@ rule materialize_labels:
             " {params.tables}"
             " --selection {params.selection:q}"
             " --distance {params.labels[distance]}"
+            " --decay-scale {params.labels[decay_scale]}"
+            " --sharpness {params.labels[sharpness]}"
+            " --alignment {params.labels[alignment]}"
             " --temperature {params.labels[temperature]}"
             " --interpolation {params.labels[interpolation]}"
             " --quantile {params.labels[quantile]}"
+            " --strength {params.strength}"
+            " --student-temperature {params.labels[student_temperature]}"
             " --output-weights {output.weights}"
             " --output-labels {output.labels}",
         )

@@ -4,6 +4,7 @@
 rule audit_weights:
     input:
         weights="<augmented>/weights.parquet",
+        reliability=lambda wildcards: PLAN.reliability(**wildcards),
         labels="<data>/audit/train.parquet",
     output:
         "<augmented>/audit.parquet",
@@ -20,6 +21,7 @@ rule audit_weights:
             " --task {wildcards.task}"
             " --weights-table {input.weights}"
             " --audit-table {input.labels}"
+            " --reliability {input.reliability}"
             " --output {output}",
         )
 
