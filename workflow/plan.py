@@ -230,6 +230,11 @@ class Plan:
         nothing = {"laplacian": 0, "l21": 0, "joint_nuclear": 0, "task_nuclear": 0, "neighbors": 5}
         return nothing | self.methods[method].get("regularization", {})
 
+    @property
+    def last_weights_teach(self) -> bool:
+        """Whether the soft labels are those of the last weights, in the place of their average."""
+        return self.settings["training"]["average"] > 0 and self.settings["labels"]["teacher"] == "last"
+
     def label_source(self, method: str) -> str:
         """Who gives the soft labels: the classifiers or the label transfer networks."""
         return "transfer" if "label_transfer" in self.methods[method] else "classifier"
@@ -269,7 +274,7 @@ class Plan:
         return [path for epoch, path in enumerate(paths) if not self.keeps_network(epoch)]
 
     def keeps_optimizer(self, epoch: int) -> bool:
-        """Whether Adam's state after an epoch stays once a run is finished."""
+        """Whether the state of training after an epoch stays once a run is finished."""
         kept = self.settings["storage"]["keep_optimizers"]
         return epoch == 0 or kept == "all" or epoch > self.last_epoch - kept
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from stages.core.adam import Adam
+from stages.core.average import MovingAverage
 from stages.core.batches import Batch
 from stages.core.errors import UserError
 from stages.core.losses import RunningMean, Step, Term, compute_losses
@@ -65,6 +66,7 @@ def train_pass(
     device: torch.device,
     terms: Sequence[Term] = (),
     task_weights: Mapping[str, float] | None = None,
+    average: MovingAverage | None = None,
 ) -> PassLosses:
     """Train on every batch once; the loss is the weighted sum over tasks of the mean cross-entropy (equations 4 and 5).
 
@@ -77,6 +79,7 @@ def train_pass(
         device: where the network is.
         terms: what baselines add to the loss.
         task_weights: of a task in the sum; 1 where it is left out, the paper's.
+        average: of the weights, which follows them and changes nothing in training.
 
     Raises:
         DivergedError: a loss is not finite, and the message names the samples of the batch; or a
@@ -99,6 +102,8 @@ def train_pass(
         optimizer.clear_gradients()
         loss.backward()
         optimizer.step()
+        if average:
+            average.update()
         for task, value in losses.items():
             means.setdefault(task, _TaskMeans()).add(value, batch.targets[task])
         check.add(batch.sample_ids, loss)

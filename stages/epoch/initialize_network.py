@@ -15,7 +15,14 @@ from stages.core.seeds import derive_seed
 from stages.core.specification import FITS
 from stages.core.training import PassLosses, choose_device, place_network, prepare_torch
 from stages.core.weight_names import find_normalisation, is_file
-from stages.epoch.training_pass import add_training_options, describe_training, make_batches, output_paths, run_pass
+from stages.epoch.training_pass import (
+    add_training_options,
+    describe_training,
+    make_batches,
+    output_paths,
+    run_pass,
+    start_average,
+)
 from stages.storage.checkpoints import save_checkpoint
 from stages.storage.datasets import join_classes
 from stages.storage.files import digest_file
@@ -57,6 +64,7 @@ def main(argv: list[str] | None = None) -> None:
     weights = load_pretrained(options.backbone, pretrained) if pretrained else None
     network = place_network(MultiTaskNetwork(specification, weights), device)
     optimizer = Adam(network, options.learning_rate)
+    average = start_average(options, network)
     kind = "separate" if specification.separate else "joint"
     classes = specification.classes
     groups = {f" for {task}": {task: classes[task]} for task in classes} if specification.separate else {"": classes}
@@ -65,7 +73,7 @@ def main(argv: list[str] | None = None) -> None:
         for whom, trained in groups.items():
             batches = make_batches(options, splits, {}, trained, epoch=0, purpose=f" of pass {number}{whom}")
             description = f"{kind} training, pass {number + 1} of {options.passes}"
-            losses = run_pass(options, network, optimizer, batches, device, description=description)
+            losses = run_pass(options, network, optimizer, average, batches, device, description=description)
             task_losses |= losses.tasks
     confirm_splits(splits)
     n_samples = make_batches(options, splits, {}, classes, epoch=0).n_samples
@@ -79,6 +87,7 @@ def main(argv: list[str] | None = None) -> None:
         output_paths(options),
         network,
         optimizer,
+        average,
         provenance=describe_training(options, "initialize_network", parameters, options.tables, device),
         epoch=0,
         dataset=None,

@@ -13,6 +13,7 @@ from stages.command.options import add_compute_options
 from stages.command.stage import positive_int, show_progress
 from stages.core.adam import Adam
 from stages.core.augmentation import Augmentation
+from stages.core.average import MovingAverage
 from stages.core.batches import EpochBatches, Targets, TrainingSet, one_hot
 from stages.core.losses import Term
 from stages.core.network import MultiTaskNetwork
@@ -30,6 +31,7 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
         "--task-weights", type=json.loads, default={}, metavar="JSON", help="of a task's loss, where it is not 1"
     )
     parser.add_argument("--learning-rate", type=float, default=1e-4, help="of Adam")
+    parser.add_argument("--average", type=float, default=0, help="decay of the weights' moving average; 0 takes none")
     parser.add_argument("--loader-workers", type=int, default=0, help="processes that load batches")
     parser.add_argument("--seed", type=int, default=0, help="the experiment's seed")
     parser.add_argument("--horizontal-flip", choices=("True", "False"), default="False", help="mirror half the images")
@@ -99,10 +101,16 @@ def collect_targets(
     return targets
 
 
+def start_average(options: argparse.Namespace, network: MultiTaskNetwork) -> MovingAverage | None:
+    """The moving average of the network's weights that `--average` asks for, from where they are."""
+    return MovingAverage(network, options.average) if options.average else None
+
+
 def run_pass(
     options: argparse.Namespace,
     network: MultiTaskNetwork,
     optimizer: Adam,
+    average: MovingAverage | None,
     batches: EpochBatches,
     device: torch.device,
     *,
@@ -112,7 +120,7 @@ def run_pass(
     """`train_pass` with loader processes and a progress bar, which `description` stands before."""
     loader = batches.load(options.loader_workers, pin_memory=device.type == "cuda")
     loader = show_progress(loader, description=description)
-    return train_pass(network, optimizer, loader, device, terms, options.task_weights)
+    return train_pass(network, optimizer, loader, device, terms, options.task_weights, average)
 
 
 def output_paths(options: argparse.Namespace) -> CheckpointPaths:
@@ -136,6 +144,7 @@ def describe_training(
         **parameters,
         "batch_size": options.batch_size,
         "learning_rate": options.learning_rate,
+        "average": options.average,
         "task_weights": options.task_weights,
         "augmentation": asdict(_read_augmentation(options)),
     }

@@ -90,6 +90,10 @@ class Training(Section):
     )
     batch_size: int = Field(32, ge=1, description="Samples per step.")
     learning_rate: number(gt=0) = Field(0.0001, description="Of Adam.")
+    average: number(ge=0, lt=1) = Field(
+        0,
+        description="Share that stays, in every step, of the moving average of the weights; 0 takes the last weights.",
+    )
     loader_workers: int = Field(0, ge=0, description="Processes that load batches; 0 loads in the training process.")
     augmentation: Augmentation = defaults(Augmentation)
 
@@ -137,6 +141,9 @@ class Labels(Section):
         "soft", description="Whether w interpolates the labels, or chooses at a quantile of w."
     )
     quantile: Share = Field(0.5, description="Share of the samples that threshold leaves their soft labels.")
+    teacher: Literal["averaged", "last"] = Field(
+        "averaged", description="Whose features and soft labels: of the moving average of the weights, if there is one."
+    )
 
 
 class Comparison(Section):

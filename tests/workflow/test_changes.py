@@ -159,6 +159,8 @@ CHANGES = {
     "a quantile that nothing uses": (set_keys(labels__quantile=0.9), {}),
     "the scale of features": (set_keys(features__normalize="none"), EPOCHS | {"evaluate_network": 2}),
     "the learning rate": (set_keys(training__learning_rate=0.002), TRAINING),
+    "the average of the weights": (set_keys(training__average=0.9), TRAINING),
+    "whose labels they would be if there were an average": (set_keys(labels__teacher="last"), {}),
     "augmentation": (set_keys(training__augmentation={"shift": 1}), TRAINING),
     "the size of images": (set_keys(images__height=20), ALL),
     "the seed of one dataset": (

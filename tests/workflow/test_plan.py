@@ -96,6 +96,12 @@ def test_settings_of_labels_that_have_no_use_are_constant():
     }
 
 
+def test_the_last_weights_teach_only_where_there_are_others():
+    assert not make_plan(labels__teacher="last").last_weights_teach
+    assert not make_plan(training__average=0.99).last_weights_teach
+    assert make_plan(training__average=0.99, labels__teacher="last").last_weights_teach
+
+
 def test_labels_that_an_epoch_does_not_make_are_refused_with_those_that_it_makes():
     plan = make_plan()
     plan.check_augmentation("mtl_sa", 1, "pose", "d0")

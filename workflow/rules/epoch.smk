@@ -14,6 +14,7 @@ TRAINING = {
     "order": PLAN.datasets,
     "batch_size": config["training"]["batch_size"],
     "learning_rate": config["training"]["learning_rate"],
+    "average": config["training"]["average"],
     "augmentation": config["training"]["augmentation"],
     "loader_workers": untracked(config["training"]["loader_workers"]),
 }
@@ -21,6 +22,7 @@ TRAINING_OPTIONS = (
     " --seed {wildcards.seed}"
     " --batch-size {params.batch_size}"
     " --learning-rate {params.learning_rate}"
+    " --average {params.average}"
     " --loader-workers {params.loader_workers}"
     " --horizontal-flip {params.augmentation[horizontal_flip]}"
     " --shift {params.augmentation[shift]}"
@@ -79,6 +81,7 @@ rule extract_features:
     input:
         network=lambda wildcards: previous_checkpoint(wildcards)["network"],
         card=lambda wildcards: previous_checkpoint(wildcards)["card"],
+        last=lambda wildcards: [previous_checkpoint(wildcards)["optimizer"]] if PLAN.last_weights_teach else [],
         table="<data>/train.parquet",
         images="<data>/train.npy",
     output:
@@ -100,6 +103,7 @@ rule extract_features:
             "python -m stages.epoch.extract_features"
             " --network {input.network}"
             " --card {input.card}"
+            " --last-weights {input.last}"
             " --table {input.table}"
             " --images {input.images}"
             " --tasks {params.tasks}"
