@@ -154,6 +154,19 @@ class Plan:
             return self.datasets
         return [self.datasets[(epoch - 1) % len(self.datasets)]]
 
+    def sampling(self, method: str) -> str:
+        """Proportional or balanced; an epoch on one dataset draws all of it."""
+        return self.settings["training"]["sampling"] if self.schedule(method) == "mixed" else "proportional"
+
+    def equalized_tables(self, method: str) -> list[str]:
+        """The manifests whose mean size is that of every epoch on one dataset; none where each has its own size.
+
+        That is the size of a mixed epoch: all methods take as many steps.
+        """
+        if self.schedule(method) == "mixed" or self.settings["training"]["steps"] == "dataset":
+            return []
+        return [f"{self.locate('data', dataset=dataset)}/train.parquet" for dataset in self.datasets]
+
     def augmentations(self, method: str, epoch: int) -> list[tuple[str, str]]:
         """Task and dataset of every label table that an epoch trains on."""
         row = self.methods[method]

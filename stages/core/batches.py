@@ -11,6 +11,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from stages.core.augmentation import Augmentation, augment_images
 
+SAMPLINGS = ("proportional", "balanced")
+"""Every sample once, or equal shares of each batch for the labels of every task."""
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -93,7 +96,9 @@ class EpochBatches(Dataset):
     """The batches of one pass over one or several datasets, by batch number.
 
     Batches mix the datasets, and each sample trains the tasks that it has a target for; samples without
-    any are left out.
+    any are left out. Where sampling is proportional, every sample comes once. Where it is balanced, the tasks take
+    turns: each draws from the samples with a given label for it, over and over where these are few, and those
+    without any given label have a turn of their own. The pass is as long in both.
 
     Args:
         training_sets: the datasets to mix.
@@ -102,6 +107,8 @@ class EpochBatches(Dataset):
         order_seed: seed of the order of the samples.
         augmentation_seed: seed of the changes.
         share: (i, n) for the i-th of n equal shares of the pass, from 0.
+        sampling: one of `SAMPLINGS`.
+        length: of the pass, in samples that are drawn; None for as many as there are.
     """
 
     def __init__(
@@ -113,6 +120,8 @@ class EpochBatches(Dataset):
         order_seed: int,
         augmentation_seed: int,
         share: tuple[int, int] = (0, 1),
+        sampling: str = "proportional",
+        length: int | None = None,
     ) -> None:
         self._sets = list(training_sets)
         self._batch_size = batch_size
@@ -120,15 +129,16 @@ class EpochBatches(Dataset):
         found = [part.find_rows() for part in self._sets]
         parts = np.repeat(np.arange(len(found)), [len(one) for one in found])
         rows = np.concatenate(found)
-        order = np.random.default_rng(order_seed).permutation(len(rows))
+        pools = _group_by_task(self._sets, found) if sampling == "balanced" else [np.arange(len(rows))]
+        order = draw_order(pools, len(rows) if length is None else length, order_seed)
         index, n_shares = share
-        span = slice(index * len(rows) // n_shares, (index + 1) * len(rows) // n_shares)
+        span = slice(index * len(order) // n_shares, (index + 1) * len(order) // n_shares)
         self._parts, self._rows = parts[order[span]], rows[order[span]]
-        self._changes = augmentation.draw(len(rows), augmentation_seed)[span] if augmentation.active else None
+        self._changes = augmentation.draw(len(order), augmentation_seed)[span] if augmentation.active else None
 
     @property
     def n_samples(self) -> int:
-        """Samples in the pass, or in the share of it."""
+        """Samples drawn in the pass, or in the share of it."""
         return len(self._rows)
 
     def load(self, n_workers: int, *, pin_memory: bool) -> DataLoader:
@@ -180,6 +190,39 @@ class EpochBatches(Dataset):
             {task: _join(own, np.bool_) for task, own in given.items()},
             sample_ids,
         )
+
+
+def draw_order(pools: Sequence[np.ndarray], length: int, seed: int) -> np.ndarray:
+    """Draw from pools in turns, without replacement until a pool is empty and begins anew, int64 (length,).
+
+    Args:
+        pools: of which samples, int64 (m,); empty ones have no turn.
+        length: how many are drawn; none where all pools are empty.
+        seed: of the order within the pools.
+    """
+    rng = np.random.default_rng(seed)
+    pools = [pool for pool in pools if len(pool)]
+    order = np.empty(length if pools else 0, dtype=np.int64)
+    for turn, pool in enumerate(pools):
+        drawn = order[turn :: len(pools)]
+        n_rounds = -(-len(drawn) // len(pool))
+        if n_rounds:
+            drawn[:] = np.concatenate([rng.permutation(pool) for _ in range(n_rounds)])[: len(drawn)]
+    return order
+
+
+def _group_by_task(sets: Sequence[TrainingSet], found: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Of the found rows of all sets, one after another, those with a given label, by task, and those without any."""
+    given = [
+        np.concatenate(
+            [
+                part.targets[task].given[rows] if task in part.targets else np.full(len(rows), False)
+                for part, rows in zip(sets, found, strict=True)
+            ]
+        )
+        for task in dict.fromkeys(task for part in sets for task in part.targets)
+    ]
+    return [np.flatnonzero(mask) for mask in [*given, ~np.any(given, axis=0)]] if given else []
 
 
 def _join(pieces: Sequence[np.ndarray], dtype: type) -> Tensor:

@@ -31,8 +31,10 @@ from stages.epoch.training_pass import (
     start_average,
 )
 from stages.storage.checkpoints import load_network, load_optimizer, save_checkpoint
+from stages.storage.contracts import MANIFEST
 from stages.storage.datasets import PreparedSplit
 from stages.storage.labels import read_labels
+from stages.storage.tables import read_table
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -42,6 +44,13 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--network", required=True, metavar="SAFETENSORS", help="weights to go on from")
     parser.add_argument("--optimizer", required=True, metavar="SAFETENSORS", help="state of training to go on from")
     parser.add_argument("--card", required=True, metavar="JSON", help="checkpoint.json of both")
+    parser.add_argument(
+        "--equalized",
+        nargs="*",
+        default=[],
+        metavar="PARQUET",
+        help="manifests of datasets whose mean size is what the epoch draws, in the place of its own",
+    )
     parser.add_argument("--labels", nargs="*", default=[], metavar="TASK=PARQUET", help="made where labels lack")
     parser.add_argument("--epoch", type=int, required=True, help="number of this epoch, from 1")
     parser.add_argument("--label-transfer", choices=("True", "False"), default="False", help="train such networks too")
@@ -88,6 +97,7 @@ def main(argv: list[str] | None = None) -> None:
             epoch=options.epoch - place,
             purpose=whom,
             share=(place, len(splits)),
+            length=count_mean(options.equalized),
         )
         description = f"epoch {options.epoch}"
         part = run_pass(options, network, optimizer, average, batches, device, description=description, terms=terms)
@@ -101,7 +111,13 @@ def main(argv: list[str] | None = None) -> None:
         for task in losses.tasks
     }
     parameters = {"epoch": options.epoch, "schedule": options.schedule, "regularization": asdict(regularization)}
-    inputs = [*options.tables, options.network, options.optimizer, *(path for _, path in path_labels)]
+    inputs = [
+        *options.tables,
+        *options.equalized,
+        options.network,
+        options.optimizer,
+        *(path for _, path in path_labels),
+    ]
     dataset = splits[0].name if len(splits) == 1 else None
     save_checkpoint(
         output_paths(options),
@@ -150,6 +166,12 @@ def resume_training(
     average = start_average(options, network)
     load_optimizer(options.optimizer, optimizer, average, fresh=set(network.state_dict()) - known, card=options.card)
     return network, optimizer, average
+
+
+def count_mean(path_tables: Sequence[str]) -> int | None:
+    """The mean number of samples of manifests; None where none is named."""
+    sizes = [len(read_table(path, MANIFEST, ["sample_id"])) for path in path_tables]
+    return round(sum(sizes) / len(sizes)) if sizes else None
 
 
 def group_tasks(

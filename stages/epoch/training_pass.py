@@ -14,7 +14,7 @@ from stages.command.stage import positive_int, show_progress
 from stages.core.adam import Adam
 from stages.core.augmentation import Augmentation
 from stages.core.average import MovingAverage
-from stages.core.batches import EpochBatches, Targets, TrainingSet, one_hot
+from stages.core.batches import SAMPLINGS, EpochBatches, Targets, TrainingSet, one_hot
 from stages.core.losses import Term
 from stages.core.network import MultiTaskNetwork
 from stages.core.seeds import derive_seed
@@ -27,6 +27,7 @@ from stages.storage.provenance import Provenance
 def add_training_options(parser: argparse.ArgumentParser) -> None:
     """What a pass of training needs beside its data."""
     parser.add_argument("--batch-size", type=positive_int, default=32, help="samples per step")
+    parser.add_argument("--sampling", choices=SAMPLINGS, default="proportional", help="what mixed batches draw")
     parser.add_argument(
         "--task-weights", type=json.loads, default={}, metavar="JSON", help="of a task's loss, where it is not 1"
     )
@@ -53,6 +54,7 @@ def make_batches(
     epoch: int,
     purpose: str = "",
     share: tuple[int, int] = (0, 1),
+    length: int | None = None,
 ) -> EpochBatches:
     """The batches of a pass over prepared splits.
 
@@ -64,6 +66,7 @@ def make_batches(
         epoch: with which the pass begins, for the seeds.
         purpose: what tells the seeds of this pass from those of the epoch's others.
         share: see `EpochBatches`.
+        length: see `EpochBatches`.
     """
     training_sets = [
         TrainingSet(split.images, split.sample_ids, collect_targets(split, labels.get(split.name, {}), classes))
@@ -76,6 +79,8 @@ def make_batches(
         order_seed=derive_seed(options.seed, epoch, f"order{purpose}"),
         augmentation_seed=derive_seed(options.seed, epoch, f"augmentation{purpose}"),
         share=share,
+        sampling=options.sampling,
+        length=length,
     )
 
 
@@ -143,6 +148,7 @@ def describe_training(
     parameters = {
         **parameters,
         "batch_size": options.batch_size,
+        "sampling": options.sampling,
         "learning_rate": options.learning_rate,
         "average": options.average,
         "task_weights": options.task_weights,

@@ -89,6 +89,13 @@ class Training(Section):
         "validation", description="Which epoch's network is the final one; validation takes the best on validation."
     )
     batch_size: int = Field(32, ge=1, description="Samples per step.")
+    sampling: Literal["proportional", "balanced"] = Field(
+        "proportional",
+        description="What mixed batches draw: every sample once, or equally many samples for the labels of each task.",
+    )
+    steps: Literal["dataset", "equal"] = Field(
+        "dataset", description="How long an epoch on one dataset is: as its dataset, or as the mean of all datasets."
+    )
     learning_rate: number(gt=0) = Field(0.0001, description="Of Adam.")
     average: number(ge=0, lt=1) = Field(
         0,

@@ -6,7 +6,7 @@ import torch
 
 from stages.core.adam import Adam
 from stages.core.augmentation import Augmentation, augment_images
-from stages.core.batches import EpochBatches, Targets, TrainingSet, one_hot
+from stages.core.batches import SAMPLINGS, EpochBatches, Targets, TrainingSet, one_hot
 from stages.core.losses import RegularizationTerm
 from stages.core.network import MultiTaskNetwork, NetworkSpecification
 from stages.core.regularization import Regularization
@@ -40,13 +40,14 @@ def make_set(images, targets, own, start=0):
     return TrainingSet(images, np.arange(start, start + len(images)), found)
 
 
-def make_batches(sets, batch_size=8, augmentation=None, seed=1):
+def make_batches(sets, batch_size=8, augmentation=None, seed=1, **options):
     return EpochBatches(
         sets,
         batch_size=batch_size,
         augmentation=augmentation or Augmentation(),
         order_seed=seed,
         augmentation_seed=seed,
+        **options,
     )
 
 
@@ -95,6 +96,70 @@ def test_mixed_batches_train_each_sample_on_its_own_task():
             source = faces if task == "expression" else heads
             np.testing.assert_array_equal(batch.targets[task], source.targets[task].vectors[ids % 100])
     assert n_seen == {"expression": 12, "pose": 20}
+
+
+def count_draws(batches):
+    """How often each sample was drawn, and how many samples below and from 100 each batch has."""
+    seen = [batch.sample_ids for batch in batches.load(0, pin_memory=False)]
+    ids, counts = np.unique(np.concatenate(seen), return_counts=True)
+    return dict(zip(ids.tolist(), counts.tolist(), strict=True)), [(ids < 100).sum() for ids in seen]
+
+
+def test_balanced_batches_hold_equally_many_samples_of_each_task():
+    few, many = draw_set(6, ("expression",)), draw_set(40, ("pose",), seed=1, start=100)
+    batches = make_batches([few, many], sampling="balanced")
+    assert batches.n_samples == 46, "a pass is as long as ever"
+    draws, n_few = count_draws(batches)
+    assert n_few == [4, 4, 4, 4, 4, 3]
+    # Cycled evenly: 23 draws from six samples, 23 of the forty others once.
+    assert sorted(draws[number] for number in range(6)) == [3, 4, 4, 4, 4, 4]
+    assert [draws[number] for number in draws if number >= 100] == [1] * 23
+    assert draws == count_draws(make_batches([few, many], sampling="balanced"))[0]
+    assert draws != count_draws(make_batches([few, many], sampling="balanced", seed=2))[0]
+
+
+def test_balanced_batches_go_by_given_labels_of_whatever_dataset():
+    """One set with gaps: six of forty samples have an expression, four have no label of their own."""
+    part = draw_set(40)
+    given = {"expression": np.arange(40) < 6, "pose": np.arange(40) < 36}
+    known = np.full(40, True)
+    targets = {task: Targets(part.targets[task].vectors, known, given[task]) for task in given}
+    draws, _ = count_draws(make_batches([replace(part, targets=targets)], sampling="balanced"))
+    drawn = np.array([draws.get(number, 0) for number in range(40)])
+    # 14 turns for expressions, 13 for poses and 13 for samples without a label.
+    assert drawn.sum() == 40
+    assert drawn[36:].sum() == 13
+    assert drawn[:6].sum() >= 14
+    assert drawn[6:36].max() == 1
+
+
+def test_the_shares_of_a_balanced_pass_are_the_pass():
+    sets = [draw_set(6, ("expression",)), draw_set(40, ("pose",), seed=1, start=100)]
+    whole = count_draws(make_batches(sets, sampling="balanced"))[0]
+    shares = [count_draws(make_batches(sets, sampling="balanced", share=(number, 3)))[0] for number in range(3)]
+    assert {key: sum(share.get(key, 0) for share in shares) for key in whole} == whole
+
+
+@pytest.mark.parametrize(("length", "counts"), [(7, {0, 1}), (20, {1}), (50, {2, 3})])
+def test_a_pass_may_be_longer_or_shorter_than_its_dataset(length, counts):
+    draws, _ = count_draws(make_batches([draw_set(20)], length=length))
+    assert sum(draws.values()) == length
+    assert {draws.get(number, 0) for number in range(20)} == counts
+
+
+def test_where_there_is_one_task_balanced_is_proportional():
+    def order(sampling):
+        batches = make_batches([draw_set(12, ("pose",))], sampling=sampling)
+        return np.concatenate([batch.sample_ids for batch in batches.load(0, pin_memory=False)]).tolist()
+
+    assert order("balanced") == order("proportional")
+
+
+def test_nothing_to_train_on_is_an_empty_pass():
+    part = draw_set(4)
+    none = {task: replace(target, known=np.full(4, False)) for task, target in part.targets.items()}
+    for sampling in SAMPLINGS:
+        assert list(make_batches([replace(part, targets=none)], sampling=sampling, length=8)) == []
 
 
 def cross_entropy(scores, targets):

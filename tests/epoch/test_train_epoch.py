@@ -37,6 +37,14 @@ def test_the_optimizer_goes_on(run, labels):
     assert not torch.equal(before["exp_avg.cross_stitch"], after["exp_avg.cross_stitch"])
 
 
+def test_an_equalized_epoch_draws_as_many_samples_as_the_datasets_have_on_average(run, labels):
+    tables = ["--equalized", str(run.faces.table), str(run.heads.table)]
+    run.train("equal", "initial", trained="faces", labels={"pose": labels}, epoch=1, options=tables)
+    card = json.loads(run.checkpoint("equal")["card"].read_text())
+    assert card["n_samples"] == card["losses"]["pose"]["n_samples"] == 34
+    assert "../heads/train.parquet" in card["inputs"]
+
+
 def test_other_label_vectors_train_another_network(run, labels, tmp_path):
     table = read_table(labels, LABELS)
     swapped = {**table.columns, "training_label": table["training_label"][:, ::-1].copy()}

@@ -161,6 +161,11 @@ CHANGES = {
     "the learning rate": (set_keys(training__learning_rate=0.002), TRAINING),
     "the average of the weights": (set_keys(training__average=0.9), TRAINING),
     "whose labels they would be if there were an average": (set_keys(labels__teacher="last"), {}),
+    "what mixed batches draw": (set_keys(training__sampling="balanced"), TRAINING),
+    "how long epochs are": (
+        set_keys(training__steps="equal"),
+        add({"train_epoch": 1, "evaluate_network": 1}, EPOCH_2, LAST),
+    ),
     "augmentation": (set_keys(training__augmentation={"shift": 1}), TRAINING),
     "the size of images": (set_keys(images__height=20), ALL),
     "the seed of one dataset": (

@@ -96,6 +96,14 @@ def test_settings_of_labels_that_have_no_use_are_constant():
     }
 
 
+def test_only_mixed_batches_are_balanced_and_only_other_epochs_are_equalized():
+    plan = make_plan(training__sampling="balanced", training__steps="equal")
+    assert [plan.sampling(method) for method in ("all_in_one", "mtl_sa", "stl")] == ["balanced", *["proportional"] * 2]
+    manifests = [f"results/tiny/data/d{number}/train.parquet" for number in range(2)]
+    assert [plan.equalized_tables(method) for method in ("all_in_one", "mtl_sa", "stl")] == [[], manifests, manifests]
+    assert make_plan().equalized_tables("mtl_sa") == []
+
+
 def test_the_last_weights_teach_only_where_there_are_others():
     assert not make_plan(labels__teacher="last").last_weights_teach
     assert not make_plan(training__average=0.99).last_weights_teach

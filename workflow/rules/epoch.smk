@@ -57,6 +57,10 @@ rule initialize_network:
         std=config["images"]["std"] or [],
         fit=config["images"]["fit"],
         separate=lambda wildcards: wildcards.initial == "initial_separate",
+        # Networks that share nothing mix nothing.
+        sampling=lambda wildcards: (
+            "proportional" if wildcards.initial == "initial_separate" else config["training"]["sampling"]
+        ),
         passes=config["training"]["initial_epochs"],
     shell:
         command(
@@ -71,6 +75,7 @@ rule initialize_network:
             " --std {params.std}"
             " --fit {params.fit}"
             " --separate {params.separate}"
+            " --sampling {params.sampling}"
             " --passes {params.passes}",
             TRAINING_OPTIONS,
         )
@@ -251,6 +256,7 @@ rule train_epoch:
         unpack(previous_checkpoint),
         unpack(lambda wildcards: prepared(PLAN.trained_datasets(wildcards.method, int(wildcards.epoch)), "train")),
         labels=lambda wildcards: [path for _, path in epoch_labels(wildcards)],
+        equalized=lambda wildcards: PLAN.equalized_tables(wildcards.method),
     output:
         **{name: f"<epoch>/{file}" for name, file in CHECKPOINT_FILES.items()},
     log:
@@ -262,6 +268,7 @@ rule train_epoch:
         **TRAINING,
         code=identify("epoch.train_epoch"),
         schedule=lambda wildcards: PLAN.schedule(wildcards.method),
+        sampling=lambda wildcards: PLAN.sampling(wildcards.method),
         labels=lambda wildcards: [f"{task}={path}" for task, path in epoch_labels(wildcards)],
         label_transfer=lambda wildcards: "label_transfer" in METHODS[wildcards.method],
         regularization=lambda wildcards: PLAN.regularization(wildcards.method),
@@ -272,11 +279,13 @@ rule train_epoch:
         command(
             "python -m stages.epoch.train_epoch"
             " --schedule {params.schedule}"
+            " --sampling {params.sampling}"
             " --tables {input.tables}"
             " --images {input.images}"
             " --network {input.network}"
             " --optimizer {input.optimizer}"
             " --card {input.card}"
+            " --equalized {input.equalized}"
             " --labels {params.labels}"
             " --label-transfer {params.label_transfer}"
             " --laplacian {params.regularization[laplacian]}"
