@@ -154,6 +154,31 @@ class Plan:
             return self.datasets
         return [self.datasets[(epoch - 1) % len(self.datasets)]]
 
+    def optimizer_settings(self) -> dict[str, Any]:
+        """What moves the weights; what has no use is constant, so that changing it redoes nothing."""
+        settings = self.settings["training"]
+        return {
+            "name": settings["optimizer"],
+            "weight_decay": settings["weight_decay"],
+            "momentum": settings["momentum"] if settings["optimizer"] == "sgd" else 0,
+            "clip_norm": settings["clip_norm"] or 0,
+            "learning_rate": settings["learning_rate"],
+            "schedule": settings["schedule"],
+            "warmup": settings["warmup"],
+        }
+
+    def part_of_run(self, epoch: int) -> list[float]:
+        """Shares of the run at which an epoch begins and ends, for a learning rate that depends on them.
+
+        Of K datasets an epoch counts as a K-th of a pass, however large its own is: so all methods share the joint
+        training, and each dataset has as much of the run.
+        """
+        settings = self.settings["training"]
+        if settings["schedule"] == "constant" and not settings["warmup"]:
+            return [0, 1]
+        ends = [settings["initial_epochs"] + number / len(self.datasets) for number in range(self.last_epoch + 1)]
+        return [(ends[epoch - 1] if epoch else 0) / ends[-1], ends[epoch] / ends[-1]]
+
     def sampling(self, method: str) -> str:
         """Proportional or balanced; an epoch on one dataset draws all of it."""
         return self.settings["training"]["sampling"] if self.schedule(method) == "mixed" else "proportional"

@@ -3,17 +3,18 @@
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from stages.core.adam import Adam
 from stages.core.average import MovingAverage
 from stages.core.batches import Batch
 from stages.core.errors import UserError
 from stages.core.losses import RunningMean, Step, Term, compute_losses
 from stages.core.network import MultiTaskNetwork
+from stages.core.optimizers import Optimizer
 
 SCHEDULES = ("alternating", "mixed", "single")
 """One dataset per epoch for all tasks; all of them in mixed batches; one per epoch for its own task only."""
@@ -61,12 +62,13 @@ class PassLosses:
 
 def train_pass(
     network: MultiTaskNetwork,
-    optimizer: Adam,
+    optimizer: Optimizer,
     batches: Iterable[Batch],
     device: torch.device,
     terms: Sequence[Term] = (),
     task_weights: Mapping[str, float] | None = None,
     average: MovingAverage | None = None,
+    rates: Iterable[float] | None = None,
 ) -> PassLosses:
     """Train on every batch once; the loss is the weighted sum over tasks of the mean cross-entropy (equations 4 and 5).
 
@@ -80,6 +82,7 @@ def train_pass(
         terms: what baselines add to the loss.
         task_weights: of a task in the sum; 1 where it is left out, the paper's.
         average: of the weights, which follows them and changes nothing in training.
+        rates: learning rates of the steps; without, the optimizer's.
 
     Raises:
         DivergedError: a loss is not finite, and the message names the samples of the batch; or a
@@ -89,7 +92,7 @@ def train_pass(
     factors = task_weights or {}
     means: dict[str, _TaskMeans] = {}
     check = _LossCheck()
-    for batch in batches:
+    for batch, rate in zip(batches, rates or repeat(optimizer.learning_rate), strict=False):
         _set_batch_norm(network, training=len(batch.images) > 1)
         batch = batch.to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
@@ -101,6 +104,7 @@ def train_pass(
         loss = torch.stack([*weighted, *(term(step) for term in terms)]).sum()
         optimizer.clear_gradients()
         loss.backward()
+        optimizer.learning_rate = rate
         optimizer.step()
         if average:
             average.update()

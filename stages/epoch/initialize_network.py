@@ -9,7 +9,6 @@ from pathlib import Path
 
 from stages.command.options import Stopwatch, add_split_options, confirm_splits, open_splits
 from stages.command.stage import run_stage, stage_parser
-from stages.core.adam import Adam
 from stages.core.network import MultiTaskNetwork, NetworkSpecification
 from stages.core.seeds import derive_seed
 from stages.core.specification import FITS
@@ -22,6 +21,7 @@ from stages.epoch.training_pass import (
     output_paths,
     run_pass,
     start_average,
+    start_optimizer,
 )
 from stages.storage.checkpoints import save_checkpoint
 from stages.storage.datasets import join_classes
@@ -63,7 +63,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     weights = load_pretrained(options.backbone, pretrained) if pretrained else None
     network = place_network(MultiTaskNetwork(specification, weights), device)
-    optimizer = Adam(network, options.learning_rate)
+    optimizer = start_optimizer(options, network)
     average = start_average(options, network)
     kind = "separate" if specification.separate else "joint"
     classes = specification.classes
@@ -73,7 +73,10 @@ def main(argv: list[str] | None = None) -> None:
         for whom, trained in groups.items():
             batches = make_batches(options, splits, {}, trained, epoch=0, purpose=f" of pass {number}{whom}")
             description = f"{kind} training, pass {number + 1} of {options.passes}"
-            losses = run_pass(options, network, optimizer, average, batches, device, description=description)
+            place = (number, options.passes)
+            losses = run_pass(
+                options, network, optimizer, average, batches, device, description=description, place=place
+            )
             task_losses |= losses.tasks
     confirm_splits(splits)
     n_samples = make_batches(options, splits, {}, classes, epoch=0).n_samples

@@ -14,11 +14,11 @@ import torch
 
 from stages.command.options import Stopwatch, add_split_options, confirm_splits, open_splits
 from stages.command.stage import run_stage, stage_parser
-from stages.core.adam import Adam
 from stages.core.average import MovingAverage
 from stages.core.errors import UserError
 from stages.core.losses import LabelTransferTerm, RegularizationTerm, Term
 from stages.core.network import MultiTaskNetwork, add_label_transfer
+from stages.core.optimizers import Optimizer
 from stages.core.regularization import Regularization
 from stages.core.seeds import derive_seed
 from stages.core.training import SCHEDULES, PassLosses, choose_device, place_network, prepare_torch
@@ -29,6 +29,7 @@ from stages.epoch.training_pass import (
     output_paths,
     run_pass,
     start_average,
+    start_optimizer,
 )
 from stages.storage.checkpoints import load_network, load_optimizer, save_checkpoint
 from stages.storage.contracts import MANIFEST
@@ -149,7 +150,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def resume_training(
     options: argparse.Namespace, splits: Sequence[PreparedSplit], device: torch.device
-) -> tuple[MultiTaskNetwork, Adam, MovingAverage | None]:
+) -> tuple[MultiTaskNetwork, Optimizer, MovingAverage | None]:
     """Network, optimizer and moving average of the checkpoint, with label transfer networks where they are to begin.
 
     Raises:
@@ -162,7 +163,7 @@ def resume_training(
         MultiTaskNetwork(network.specification)
         network = add_label_transfer(network)
     network = place_network(network, device)
-    optimizer = Adam(network, options.learning_rate)
+    optimizer = start_optimizer(options, network)
     average = start_average(options, network)
     load_optimizer(options.optimizer, optimizer, average, fresh=set(network.state_dict()) - known, card=options.card)
     return network, optimizer, average

@@ -11,12 +11,13 @@ import torch
 
 from stages.command.options import add_compute_options
 from stages.command.stage import positive_int, show_progress
-from stages.core.adam import Adam
 from stages.core.augmentation import Augmentation
 from stages.core.average import MovingAverage
 from stages.core.batches import SAMPLINGS, EpochBatches, Targets, TrainingSet, one_hot
 from stages.core.losses import Term
 from stages.core.network import MultiTaskNetwork
+from stages.core.optimizers import OPTIMIZERS, Optimizer
+from stages.core.schedule import SHAPES, RateSchedule
 from stages.core.seeds import derive_seed
 from stages.core.training import PassLosses, name_training_precision, train_pass
 from stages.storage.checkpoints import CheckpointPaths
@@ -31,7 +32,21 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--task-weights", type=json.loads, default={}, metavar="JSON", help="of a task's loss, where it is not 1"
     )
-    parser.add_argument("--learning-rate", type=float, default=1e-4, help="of Adam")
+    parser.add_argument("--optimizer-name", choices=OPTIMIZERS, default="adam", help="what moves the weights")
+    parser.add_argument("--weight-decay", type=float, default=0, help="of the layers' weights")
+    parser.add_argument("--momentum", type=float, default=0, help="of sgd")
+    parser.add_argument("--clip-norm", type=float, default=0, help="longest gradient; 0 leaves all as they are")
+    parser.add_argument("--learning-rate", type=float, default=1e-4, help="the highest of the run")
+    parser.add_argument("--rate-schedule", choices=SHAPES, default="constant", help="of the learning rate")
+    parser.add_argument("--warmup", type=float, default=0, help="share of the run until the learning rate is reached")
+    parser.add_argument(
+        "--part",
+        type=float,
+        nargs=2,
+        default=(0, 1),
+        metavar=("START", "END"),
+        help="shares of the run at which this training begins and ends, for the learning rate",
+    )
     parser.add_argument("--average", type=float, default=0, help="decay of the weights' moving average; 0 takes none")
     parser.add_argument("--loader-workers", type=int, default=0, help="processes that load batches")
     parser.add_argument("--seed", type=int, default=0, help="the experiment's seed")
@@ -106,6 +121,17 @@ def collect_targets(
     return targets
 
 
+def start_optimizer(options: argparse.Namespace, network: MultiTaskNetwork) -> Optimizer:
+    """The optimizer that the options ask for, before its first step."""
+    return OPTIMIZERS[options.optimizer_name](
+        network,
+        options.learning_rate,
+        weight_decay=options.weight_decay,
+        momentum=options.momentum,
+        clip_norm=options.clip_norm,
+    )
+
+
 def start_average(options: argparse.Namespace, network: MultiTaskNetwork) -> MovingAverage | None:
     """The moving average of the network's weights that `--average` asks for, from where they are."""
     return MovingAverage(network, options.average) if options.average else None
@@ -114,18 +140,26 @@ def start_average(options: argparse.Namespace, network: MultiTaskNetwork) -> Mov
 def run_pass(
     options: argparse.Namespace,
     network: MultiTaskNetwork,
-    optimizer: Adam,
+    optimizer: Optimizer,
     average: MovingAverage | None,
     batches: EpochBatches,
     device: torch.device,
     *,
     description: str,
     terms: Sequence[Term] = (),
+    place: tuple[int, int] = (0, 1),
 ) -> PassLosses:
-    """`train_pass` with loader processes and a progress bar, which `description` stands before."""
+    """`train_pass` with loader processes and a progress bar, which `description` stands before.
+
+    The learning rate is that of the run's `--part`; `place` (i, n) says that the pass is the i-th of n in it, from 0.
+    """
+    (start, end), (index, n_passes) = options.part, place
+    part = tuple(start + (end - start) * number / n_passes for number in (index, index + 1))
+    schedule = RateSchedule(options.learning_rate, options.rate_schedule, options.warmup)
+    rates = schedule.list_rates(len(batches), part)
     loader = batches.load(options.loader_workers, pin_memory=device.type == "cuda")
     loader = show_progress(loader, description=description)
-    return train_pass(network, optimizer, loader, device, terms, options.task_weights, average)
+    return train_pass(network, optimizer, loader, device, terms, options.task_weights, average, rates)
 
 
 def output_paths(options: argparse.Namespace) -> CheckpointPaths:
@@ -149,7 +183,14 @@ def describe_training(
         **parameters,
         "batch_size": options.batch_size,
         "sampling": options.sampling,
+        "optimizer": options.optimizer_name,
+        "weight_decay": options.weight_decay,
+        "momentum": options.momentum,
+        "clip_norm": options.clip_norm,
         "learning_rate": options.learning_rate,
+        "rate_schedule": options.rate_schedule,
+        "warmup": options.warmup,
+        "part": list(options.part),
         "average": options.average,
         "task_weights": options.task_weights,
         "augmentation": asdict(_read_augmentation(options)),

@@ -96,7 +96,21 @@ class Training(Section):
     steps: Literal["dataset", "equal"] = Field(
         "dataset", description="How long an epoch on one dataset is: as its dataset, or as the mean of all datasets."
     )
-    learning_rate: number(gt=0) = Field(0.0001, description="Of Adam.")
+    optimizer: Literal["adam", "adamw", "sgd"] = Field("adam", description="What moves the weights.")
+    learning_rate: number(gt=0) = Field(0.0001, description="The highest of the run.")
+    schedule: Literal["constant", "cosine"] = Field(
+        "constant", description="Of the learning rate over the whole run; cosine falls to 0."
+    )
+    warmup: number(ge=0, lt=1) = Field(
+        0, description="Share of the run in which the learning rate rises from 0, joint training included."
+    )
+    weight_decay: number(ge=0) = Field(
+        0, description="Of the layers' weights; through the gradient with adam and sgd, apart from it with adamw."
+    )
+    momentum: number(ge=0, lt=1) = Field(0.9, description="Of sgd.")
+    clip_norm: number(gt=0) | None = Field(
+        None, description="Length that longer gradients are shortened to; null leaves all as they are."
+    )
     average: number(ge=0, lt=1) = Field(
         0,
         description="Share that stays, in every step, of the moving average of the weights; 0 takes the last weights.",

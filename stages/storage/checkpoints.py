@@ -10,10 +10,10 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
 
-from stages.core.adam import Adam
 from stages.core.average import MovingAverage
 from stages.core.errors import UserError
 from stages.core.network import MultiTaskNetwork, NetworkSpecification, restore_network
+from stages.core.optimizers import Optimizer
 from stages.core.training import PassLosses
 from stages.storage.contracts import CHECKPOINT, METRICS
 from stages.storage.datasets import PreparedSplit
@@ -90,8 +90,8 @@ def load_network(
     return network
 
 
-def save_optimizer(path: str | Path, optimizer: Adam, average: MovingAverage | None = None) -> None:
-    """Write Adam's moments and step of every parameter, as `<key>.<parameter>`, and the state of an average."""
+def save_optimizer(path: str | Path, optimizer: Optimizer, average: MovingAverage | None = None) -> None:
+    """Write the state of the optimizer by parameter, as `<key>.<parameter>`, and that of an average."""
     tensors = {
         f"{key}.{name}": value.cpu().contiguous()
         for states in (optimizer.state, average.state if average else {})
@@ -103,7 +103,7 @@ def save_optimizer(path: str | Path, optimizer: Adam, average: MovingAverage | N
 
 def load_optimizer(
     path: str | Path,
-    optimizer: Adam,
+    optimizer: Optimizer,
     average: MovingAverage | None = None,
     fresh: Collection[str] = (),
     card: str | Path | None = None,
@@ -162,7 +162,7 @@ def load_last_weights(path: str | Path, network: MultiTaskNetwork, card: str | P
 def save_checkpoint(
     paths: CheckpointPaths,
     network: MultiTaskNetwork,
-    optimizer: Adam,
+    optimizer: Optimizer,
     average: MovingAverage | None,
     *,
     provenance: Provenance,

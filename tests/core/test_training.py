@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from stages.core.adam import Adam
 from stages.core.augmentation import Augmentation, augment_images
 from stages.core.batches import SAMPLINGS, EpochBatches, Targets, TrainingSet, one_hot
 from stages.core.losses import RegularizationTerm
 from stages.core.network import MultiTaskNetwork, NetworkSpecification
+from stages.core.optimizers import Adam
 from stages.core.regularization import Regularization
 from stages.core.training import (
     DivergedError,
@@ -193,6 +193,23 @@ def test_one_step_is_adam_on_the_sum_of_the_mean_cross_entropies():
         assert losses.tasks[task].cross_entropy == pytest.approx(part.item(), rel=1e-5)
         labels = training_set.targets[task].vectors.astype(np.float64)
         assert losses.tasks[task].label_entropy == pytest.approx(-(labels * np.log(labels)).sum(1).mean(), rel=1e-6)
+
+
+def test_every_step_has_its_own_learning_rate():
+    def train(rates):
+        network = build_network()
+        before = network.cross_stitch.detach().clone()
+        optimizer = Adam(network, 1e-2)
+        train_pass(network, optimizer, make_batches([draw_set()], 10), CPU, rates=rates)
+        return network.cross_stitch - before, optimizer.learning_rate
+
+    plain, rate = train(None)
+    assert rate == 1e-2
+    assert torch.equal(train([1e-2, 1e-2])[0], plain)
+    # Adam's first step is as long as the rate; the second one takes none.
+    moved, rate = train([1e-3, 0.0])
+    assert rate == 0
+    torch.testing.assert_close(moved.abs(), torch.full((2, 2), 1e-3), rtol=1e-2, atol=0)
 
 
 def test_changing_the_label_vectors_of_one_task_changes_the_update():

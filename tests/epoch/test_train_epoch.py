@@ -37,6 +37,23 @@ def test_the_optimizer_goes_on(run, labels):
     assert not torch.equal(before["exp_avg.cross_stitch"], after["exp_avg.cross_stitch"])
 
 
+def test_an_epoch_goes_on_at_its_place_in_the_run_with_the_optimizer_it_began_with(run, labels):
+    options = ["--optimizer-name", "sgd", "--momentum", "0.9", "--rate-schedule", "cosine"]
+    run.initialize("sgd", *options, "--part", "0", "0.5")
+    files = {"pose": labels}
+    for name, part in (("early", ("0.5", "0.75")), ("late", ("0.99", "1"))):
+        run.train(name, "sgd", trained="faces", labels=files, epoch=1, options=[*options, "--part", *part])
+    before, early, late = (load_file(run.checkpoint(name)["network"]) for name in ("sgd", "early", "late"))
+    length = {name: (after["cross_stitch"] - before["cross_stitch"]).norm() for name, after in
+              (("early", early), ("late", late))}  # fmt: skip
+    assert 0 < length["late"] < length["early"] / 100
+    assert set(load_file(run.checkpoint("early")["optimizer"])) == {f"momentum_buffer.{name}" for name in before}
+    parameters = json.loads(run.checkpoint("early")["card"].read_text())["parameters"]
+    assert (parameters["optimizer"], parameters["rate_schedule"], parameters["part"]) == ("sgd", "cosine", [0.5, 0.75])
+    with pytest.raises(ValueError, match=r"optimizer\.safetensors: the state step of .* is missing"):
+        run.train("broken", "sgd", trained="faces", labels=files, epoch=1)
+
+
 def test_an_equalized_epoch_draws_as_many_samples_as_the_datasets_have_on_average(run, labels):
     tables = ["--equalized", str(run.faces.table), str(run.heads.table)]
     run.train("equal", "initial", trained="faces", labels={"pose": labels}, epoch=1, options=tables)

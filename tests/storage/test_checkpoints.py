@@ -7,11 +7,11 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from stages.core.adam import Adam
 from stages.core.augmentation import Augmentation
 from stages.core.average import MovingAverage
 from stages.core.batches import EpochBatches, Targets, TrainingSet, one_hot
 from stages.core.network import MultiTaskNetwork, NetworkSpecification
+from stages.core.optimizers import OPTIMIZERS, Adam
 from stages.core.training import place_network, train_pass
 from stages.storage.checkpoints import load_last_weights, load_network, load_optimizer, save_network, save_optimizer
 from stages.storage.contracts import CHECKPOINT
@@ -48,30 +48,31 @@ def make_batches(seed):
     return EpochBatches([training_set], batch_size=8, augmentation=Augmentation(), order_seed=seed, augmentation_seed=0)
 
 
-def prepare(network, decay=None):
+def prepare(network, decay=None, optimizer="adam"):
     """What a pass trains."""
-    return network, Adam(network, 1e-2), MovingAverage(network, decay) if decay else None
+    options = {"weight_decay": 0.1, "momentum": 0.9, "clip_norm": 0.5} if optimizer != "adam" else {}
+    return network, OPTIMIZERS[optimizer](network, 1e-2, **options), MovingAverage(network, decay) if decay else None
 
 
 def train(network, optimizer, average, seed):
     train_pass(network, optimizer, make_batches(seed), CPU, average=average)
 
 
-@pytest.mark.parametrize("decay", [None, 0.9])
-def test_training_through_checkpoints_equals_training_without_to_the_bit(tmp_path, decay):
-    straight, through = prepare(build(), decay), prepare(build(), decay)
+@pytest.mark.parametrize(("decay", "name"), [(None, "adam"), (0.9, "adam"), (0.9, "adamw"), (None, "sgd")])
+def test_training_through_checkpoints_equals_training_without_to_the_bit(tmp_path, decay, name):
+    straight, through = prepare(build(), decay, name), prepare(build(), decay, name)
     for seed in range(3):
         train(*straight, seed)
         train(*through, seed)
         network, optimizer, average = through
         save_network(tmp_path / "network", network, average)
         save_optimizer(tmp_path / "optimizer", optimizer, average)
-        through = prepare(place_network(load_network(tmp_path / "network"), CPU), decay)
+        through = prepare(place_network(load_network(tmp_path / "network"), CPU), decay, name)
         load_optimizer(tmp_path / "optimizer", *through[1:])
     for part, other in zip(straight[1:], through[1:], strict=True):
-        for name, state in part.state.items() if part else ():
+        for parameter, state in part.state.items() if part else ():
             for key, value in state.items():
-                assert torch.equal(value, other.state[name][key]), f"{key} of {name}"
+                assert torch.equal(value, other.state[parameter][key]), f"{key} of {parameter}"
     for name, value in straight[0].state_dict().items():
         assert torch.equal(value, through[0].state_dict()[name]), name
         if decay:

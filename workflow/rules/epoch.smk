@@ -13,7 +13,8 @@ TRAINING = {
     # Snakemake compares inputs without regard to their order.
     "order": PLAN.datasets,
     "batch_size": config["training"]["batch_size"],
-    "learning_rate": config["training"]["learning_rate"],
+    "optimizer": PLAN.optimizer_settings(),
+    "part": lambda wildcards: PLAN.part_of_run(int(wildcards.get("epoch", 0))),
     "average": config["training"]["average"],
     "augmentation": config["training"]["augmentation"],
     "loader_workers": untracked(config["training"]["loader_workers"]),
@@ -21,7 +22,14 @@ TRAINING = {
 TRAINING_OPTIONS = (
     " --seed {wildcards.seed}"
     " --batch-size {params.batch_size}"
-    " --learning-rate {params.learning_rate}"
+    " --optimizer-name {params.optimizer[name]}"
+    " --weight-decay {params.optimizer[weight_decay]}"
+    " --momentum {params.optimizer[momentum]}"
+    " --clip-norm {params.optimizer[clip_norm]}"
+    " --learning-rate {params.optimizer[learning_rate]}"
+    " --rate-schedule {params.optimizer[schedule]}"
+    " --warmup {params.optimizer[warmup]}"
+    " --part {params.part}"
     " --average {params.average}"
     " --loader-workers {params.loader_workers}"
     " --horizontal-flip {params.augmentation[horizontal_flip]}"
