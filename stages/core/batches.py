@@ -57,7 +57,8 @@ class Targets:
     """What the samples of a dataset are trained on for one task.
 
     Attributes:
-        vectors: label vectors, float32 (n, C); those of samples without a target are not looked at.
+        vectors: label vectors, float32 (n, C), times the weight of their sample; those of samples without a target
+            are not looked at.
         known: which samples have a target, bool (n,).
         given: whose target is the dataset's own label, bool (n,).
     """
@@ -228,6 +229,36 @@ def _group_by_task(sets: Sequence[TrainingSet], found: Sequence[np.ndarray]) -> 
 def _join(pieces: Sequence[np.ndarray], dtype: type) -> Tensor:
     """Rows of the pieces, one after another, as a tensor that owns its memory."""
     return torch.from_numpy(np.ascontiguousarray(np.concatenate(pieces), dtype=dtype))
+
+
+def make_given(
+    labels: np.ndarray, n_classes: int, *, smoothing: float = 0.0, class_weights: np.ndarray | None = None
+) -> np.ndarray:
+    """What given labels are trained on: their vectors ȳ, smoothed and times the weight of their class, float32 (n, C).
+
+    Args:
+        labels: class indices (n,) below C; of -1 the vector is zero.
+        n_classes: C.
+        smoothing: share that is spread evenly over all classes.
+        class_weights: of every class, (C,); None weighs all alike.
+    """
+    vectors = one_hot(labels, n_classes)
+    if smoothing:
+        vectors = np.where(labels[:, None] < 0, vectors, (1 - smoothing) * vectors + smoothing / n_classes)
+    if class_weights is not None:
+        vectors = vectors * class_weights[labels][:, None]
+    return vectors.astype(np.float32)
+
+
+def balance_classes(labels: np.ndarray, n_classes: int) -> np.ndarray:
+    """Weights with which all classes that are there count alike and the mean over the samples is 1, float64 (C,).
+
+    Args:
+        labels: class indices (n,) below C; those of -1 do not count.
+        n_classes: C.
+    """
+    counts = np.bincount(labels[labels >= 0], minlength=n_classes)
+    return counts.sum() / (max((counts > 0).sum(), 1) * np.maximum(counts, 1))
 
 
 def one_hot(labels: np.ndarray, n_classes: int) -> np.ndarray:

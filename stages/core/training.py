@@ -34,7 +34,7 @@ class TaskLoss:
         n_samples: how many there were.
         cross_entropy: between label vectors and predictions, while they changed.
         label_entropy: of the label vectors, the least that the cross-entropy can be; 0 for given
-            labels. Their difference is the Kullback-Leibler divergence that training works on.
+            labels that are not smoothed. Their difference is the Kullback-Leibler divergence that training works on.
     """
 
     n_samples: int
@@ -127,7 +127,11 @@ class _TaskMeans:
     def add(self, cross_entropy: Tensor, labels: Tensor) -> None:
         """Count a batch: its mean cross-entropy, a scalar, and its label vectors, (B_k, C^k)."""
         self._cross_entropy.add(cross_entropy, len(labels))
-        self._label_entropy.add(torch.special.entr(labels.double()).sum(1).mean(), len(labels))
+        sums = labels.double().sum(1)
+        # Of a vector times a weight it is the entropy times the weight.
+        weights = torch.where((sums - 1).abs() < 1e-4, 1, sums)
+        entropies = torch.special.entr(labels.double()).sum(1) + torch.xlogy(weights, weights)
+        self._label_entropy.add(entropies.mean(), len(labels))
 
     def summarize(self) -> TaskLoss:
         return TaskLoss(self._cross_entropy.n, self._cross_entropy.value, max(0.0, self._label_entropy.value))

@@ -13,7 +13,7 @@ from stages.command.options import add_compute_options
 from stages.command.stage import positive_int, show_progress
 from stages.core.augmentation import Augmentation
 from stages.core.average import MovingAverage
-from stages.core.batches import SAMPLINGS, EpochBatches, Targets, TrainingSet, one_hot
+from stages.core.batches import SAMPLINGS, EpochBatches, Targets, TrainingSet, balance_classes, make_given
 from stages.core.losses import Term
 from stages.core.network import MultiTaskNetwork
 from stages.core.optimizers import OPTIMIZERS, Optimizer
@@ -32,6 +32,8 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--task-weights", type=json.loads, default={}, metavar="JSON", help="of a task's loss, where it is not 1"
     )
+    parser.add_argument("--class-weights", choices=("none", "balanced"), default="none", help="of given labels")
+    parser.add_argument("--label-smoothing", type=float, default=0, help="of given labels, spread over all classes")
     parser.add_argument("--optimizer-name", choices=OPTIMIZERS, default="adam", help="what moves the weights")
     parser.add_argument("--weight-decay", type=float, default=0, help="of the layers' weights")
     parser.add_argument("--momentum", type=float, default=0, help="of sgd")
@@ -83,8 +85,19 @@ def make_batches(
         share: see `EpochBatches`.
         length: see `EpochBatches`.
     """
+    weights = {}
+    if options.class_weights == "balanced":
+        for task, names in classes.items():
+            indices = np.concatenate([split.index_labels(task, names) for split in splits])
+            weights[task] = balance_classes(indices, len(names))
     training_sets = [
-        TrainingSet(split.images, split.sample_ids, collect_targets(split, labels.get(split.name, {}), classes))
+        TrainingSet(
+            split.images,
+            split.sample_ids,
+            collect_targets(
+                split, labels.get(split.name, {}), classes, smoothing=options.label_smoothing, class_weights=weights
+            ),
+        )
         for split in splits
     ]
     return EpochBatches(
@@ -100,7 +113,12 @@ def make_batches(
 
 
 def collect_targets(
-    split: PreparedSplit, labels: Mapping[str, np.ndarray], classes: Mapping[str, Sequence[str]]
+    split: PreparedSplit,
+    labels: Mapping[str, np.ndarray],
+    classes: Mapping[str, Sequence[str]],
+    *,
+    smoothing: float,
+    class_weights: Mapping[str, np.ndarray],
 ) -> dict[str, Targets]:
     """What the samples of a split are trained on, by task: their given labels, else those made for them.
 
@@ -108,13 +126,17 @@ def collect_targets(
         split: of one dataset.
         labels: label vectors of all samples by task, float32 (n, C).
         classes: of the network, by task that is trained.
+        smoothing: of given labels.
+        class_weights: of given labels, by task; without, all count alike.
     """
     targets = {}
     for task in dict.fromkeys([*split.classes, *labels]):
         if task in classes:
             indices = split.index_labels(task, classes[task])
             given = indices >= 0
-            vectors = one_hot(indices, len(classes[task]))
+            vectors = make_given(
+                indices, len(classes[task]), smoothing=smoothing, class_weights=class_weights.get(task)
+            )
             if task in labels:
                 vectors = np.where(given[:, None], vectors, labels[task])
             targets[task] = Targets(vectors, np.full(len(given), True) if task in labels else given, given)
@@ -183,6 +205,8 @@ def describe_training(
         **parameters,
         "batch_size": options.batch_size,
         "sampling": options.sampling,
+        "class_weights": options.class_weights,
+        "label_smoothing": options.label_smoothing,
         "optimizer": options.optimizer_name,
         "weight_decay": options.weight_decay,
         "momentum": options.momentum,

@@ -96,6 +96,12 @@ class Training(Section):
     steps: Literal["dataset", "equal"] = Field(
         "dataset", description="How long an epoch on one dataset is: as its dataset, or as the mean of all datasets."
     )
+    class_weights: Literal["none", "balanced"] = Field(
+        "none", description="How given labels count: alike, or so that all classes of a task count alike."
+    )
+    label_smoothing: number(ge=0, lt=1) = Field(
+        0, description="Share of a given label that is spread over all classes."
+    )
     optimizer: Literal["adam", "adamw", "sgd"] = Field("adam", description="What moves the weights.")
     learning_rate: number(gt=0) = Field(0.0001, description="The highest of the run.")
     schedule: Literal["constant", "cosine"] = Field(

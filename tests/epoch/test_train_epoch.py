@@ -37,6 +37,20 @@ def test_the_optimizer_goes_on(run, labels):
     assert not torch.equal(before["exp_avg.cross_stitch"], after["exp_avg.cross_stitch"])
 
 
+def test_only_given_labels_are_smoothed(run, labels):
+    options = ["--label-smoothing", "0.3", "--class-weights", "balanced"]
+    for name, chosen in (("trained", []), ("smoothed", options)):
+        run.train(name, "initial", trained="faces", labels={"pose": labels}, epoch=1, options=chosen)
+    plain, smoothed = (
+        json.loads(run.checkpoint(name)["card"].read_text())["losses"] for name in ("trained", "smoothed")
+    )
+    assert smoothed["pose"]["label_entropy"] == plain["pose"]["label_entropy"]
+    assert plain["expression"]["label_entropy"] == 0
+    # Three classes of ten samples each: all weights are 1.
+    entropy = -(0.8 * np.log(0.8) + 2 * 0.1 * np.log(0.1))
+    assert smoothed["expression"]["label_entropy"] == pytest.approx(entropy, rel=1e-5)
+
+
 def test_an_epoch_goes_on_at_its_place_in_the_run_with_the_optimizer_it_began_with(run, labels):
     options = ["--optimizer-name", "sgd", "--momentum", "0.9", "--rate-schedule", "cosine"]
     run.initialize("sgd", *options, "--part", "0", "0.5")

@@ -13,6 +13,8 @@ TRAINING = {
     # Snakemake compares inputs without regard to their order.
     "order": PLAN.datasets,
     "batch_size": config["training"]["batch_size"],
+    "class_weights": config["training"]["class_weights"],
+    "label_smoothing": config["training"]["label_smoothing"],
     "optimizer": PLAN.optimizer_settings(),
     "part": lambda wildcards: PLAN.part_of_run(int(wildcards.get("epoch", 0))),
     "average": config["training"]["average"],
@@ -22,6 +24,8 @@ TRAINING = {
 TRAINING_OPTIONS = (
     " --seed {wildcards.seed}"
     " --batch-size {params.batch_size}"
+    " --class-weights {params.class_weights}"
+    " --label-smoothing {params.label_smoothing}"
     " --optimizer-name {params.optimizer[name]}"
     " --weight-decay {params.optimizer[weight_decay]}"
     " --momentum {params.optimizer[momentum]}"
