@@ -179,6 +179,11 @@ class Plan:
         ends = [settings["initial_epochs"] + number / len(self.datasets) for number in range(self.last_epoch + 1)]
         return [(ends[epoch - 1] if epoch else 0) / ends[-1], ends[epoch] / ends[-1]]
 
+    def strong_augmentation(self, method: str) -> dict[str, Any] | None:
+        """What is added to the images that a method trains on made labels; None for nothing."""
+        strong = self.methods[method].get("augmentation") == "strong"
+        return self.settings["training"]["strong_augmentation"] if strong else None
+
     def sampling(self, method: str) -> str:
         """Proportional or balanced; an epoch on one dataset draws all of it."""
         return self.settings["training"]["sampling"] if self.schedule(method) == "mixed" else "proportional"

@@ -110,6 +110,8 @@ class EpochBatches(Dataset):
         share: (i, n) for the i-th of n equal shares of the pass, from 0.
         sampling: one of `SAMPLINGS`.
         length: of the pass, in samples that are drawn; None for as many as there are.
+        strong: further changes, for what is trained on labels that are not given; see `split_views`.
+        strong_seed: seed of these.
     """
 
     def __init__(
@@ -123,10 +125,13 @@ class EpochBatches(Dataset):
         share: tuple[int, int] = (0, 1),
         sampling: str = "proportional",
         length: int | None = None,
+        strong: Augmentation | None = None,
+        strong_seed: int = 0,
     ) -> None:
         self._sets = list(training_sets)
         self._batch_size = batch_size
         self._augmentation = augmentation
+        self._strong = strong
         found = [part.find_rows() for part in self._sets]
         parts = np.repeat(np.arange(len(found)), [len(one) for one in found])
         rows = np.concatenate(found)
@@ -136,6 +141,7 @@ class EpochBatches(Dataset):
         span = slice(index * len(order) // n_shares, (index + 1) * len(order) // n_shares)
         self._parts, self._rows = parts[order[span]], rows[order[span]]
         self._changes = augmentation.draw(len(order), augmentation_seed)[span] if augmentation.active else None
+        self._strong_changes = strong.draw(len(order), strong_seed)[span] if strong else None
 
     @property
     def n_samples(self) -> int:
@@ -180,7 +186,7 @@ class EpochBatches(Dataset):
         if self._changes is not None:
             tensor = augment_images(tensor, self._changes[span], self._augmentation)
             tensor = tensor.contiguous(memory_format=torch.channels_last)
-        return Batch(
+        batch = Batch(
             tensor,
             {task: _join(labels, np.float32) for task, labels in targets.items()},
             {
@@ -191,6 +197,34 @@ class EpochBatches(Dataset):
             {task: _join(own, np.bool_) for task, own in given.items()},
             sample_ids,
         )
+        if self._strong is None:
+            return batch
+        return split_views(batch, augment_images(tensor, self._strong_changes[span], self._strong))
+
+
+def split_views(batch: Batch, strong_images: Tensor) -> Batch:
+    """The batch with two views of its images: what is trained on given labels keeps its own, all else sees the other.
+
+    A sample with labels of both kinds stands in it twice.
+
+    Args:
+        batch: of B samples, on the host.
+        strong_images: the other views, uint8 (B, C, H, W).
+    """
+    n_samples = len(batch.images)
+    members = {task: batch.members.get(task, torch.arange(n_samples)) for task in batch.targets}
+    views = {task: (~given).long() for task, given in batch.given.items()}
+    used = torch.zeros(2, n_samples, dtype=torch.bool)
+    for task, rows in members.items():
+        used[views[task], rows] = True
+    places = (used.flatten().cumsum(0) - 1).reshape(2, n_samples)
+    images = torch.cat([batch.images[used[0]], strong_images[used[1]]])
+    return replace(
+        batch,
+        images=images.contiguous(memory_format=torch.channels_last),
+        members={task: places[views[task], rows] for task, rows in members.items()},
+        sample_ids=np.concatenate([batch.sample_ids[part] for part in used.numpy()]),
+    )
 
 
 def draw_order(pools: Sequence[np.ndarray], length: int, seed: int) -> np.ndarray:

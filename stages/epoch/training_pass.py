@@ -52,10 +52,15 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--average", type=float, default=0, help="decay of the weights' moving average; 0 takes none")
     parser.add_argument("--loader-workers", type=int, default=0, help="processes that load batches")
     parser.add_argument("--seed", type=int, default=0, help="the experiment's seed")
-    parser.add_argument("--horizontal-flip", choices=("True", "False"), default="False", help="mirror half the images")
-    parser.add_argument("--shift", type=int, default=0, help="largest shift in pixels")
-    parser.add_argument("--brightness", type=float, default=0.0, help="largest relative change of brightness")
-    parser.add_argument("--contrast", type=float, default=0.0, help="largest relative change of contrast")
+    parser.add_argument(
+        "--augmentation", type=_read_augmentation, default=Augmentation(), metavar="JSON", help="changes to the images"
+    )
+    parser.add_argument(
+        "--strong-augmentation",
+        type=_read_augmentation,
+        metavar="JSON",
+        help="further changes to images where they are trained on labels that were made",
+    )
     parser.add_argument("--output-network", required=True, metavar="SAFETENSORS")
     parser.add_argument("--output-optimizer", required=True, metavar="SAFETENSORS")
     parser.add_argument("--output-card", required=True, metavar="JSON")
@@ -103,12 +108,14 @@ def make_batches(
     return EpochBatches(
         training_sets,
         batch_size=options.batch_size,
-        augmentation=_read_augmentation(options),
+        augmentation=options.augmentation,
         order_seed=derive_seed(options.seed, epoch, f"order{purpose}"),
         augmentation_seed=derive_seed(options.seed, epoch, f"augmentation{purpose}"),
         share=share,
         sampling=options.sampling,
         length=length,
+        strong=options.strong_augmentation,
+        strong_seed=derive_seed(options.seed, epoch, f"strong augmentation{purpose}"),
     )
 
 
@@ -217,15 +224,13 @@ def describe_training(
         "part": list(options.part),
         "average": options.average,
         "task_weights": options.task_weights,
-        "augmentation": asdict(_read_augmentation(options)),
+        "augmentation": asdict(options.augmentation),
+        "strong_augmentation": asdict(options.strong_augmentation) if options.strong_augmentation else None,
     }
     return Provenance(stage, parameters, inputs, device=device.type, precision=name_training_precision(device))
 
 
-def _read_augmentation(options: argparse.Namespace) -> Augmentation:
-    return Augmentation(
-        horizontal_flip=options.horizontal_flip == "True",
-        shift=options.shift,
-        brightness=options.brightness,
-        contrast=options.contrast,
-    )
+def _read_augmentation(text: str) -> Augmentation | None:
+    """That of the attributes in a JSON object; none where it is null."""
+    settings = json.loads(text)
+    return None if settings is None else Augmentation(**settings)

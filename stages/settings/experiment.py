@@ -78,6 +78,25 @@ class Augmentation(Section):
     shift: int = Field(0, ge=0, description="Pixels, either way.")
     brightness: Share = Field(0, description="Largest relative change.")
     contrast: Share = Field(0, description="Largest relative change.")
+    crop: number(gt=0, le=1) = Field(
+        1, description="Smallest share of the area that a random crop keeps; not where position or pose is a label."
+    )
+    rotation: number(ge=0, le=180) = Field(0, description="Degrees, either way; not where a pose is a label.")
+    policy: Literal["none", "trivial_augment", "rand_augment"] = Field(
+        "none", description="Random changes of colours and sharpness, by TrivialAugmentWide or RandAugment."
+    )
+    geometric: bool = Field(
+        False, description="Whether the policy also shears, moves and rotates; not where a pose is a label."
+    )
+    erasing: Share = Field(0, description="Probability that a rectangle is painted grey.")
+
+
+class StrongAugmentation(Section):
+    """What is added where a method with `augmentation: strong` trains on labels that were made."""
+
+    policy: Literal["none", "trivial_augment", "rand_augment"] = Field("rand_augment", description="As above.")
+    geometric: bool = Field(False, description="As above.")
+    erasing: Share = Field(0.5, description="As above.")
 
 
 class Training(Section):
@@ -123,6 +142,7 @@ class Training(Section):
     )
     loader_workers: int = Field(0, ge=0, description="Processes that load batches; 0 loads in the training process.")
     augmentation: Augmentation = defaults(Augmentation)
+    strong_augmentation: StrongAugmentation = defaults(StrongAugmentation)
 
 
 class Features(Section):

@@ -3,8 +3,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torchvision.transforms import v2
 
-from stages.core.augmentation import Augmentation, augment_images
+from stages.core.augmentation import GEOMETRIC, POLICIES, Augmentation, augment_images
 from stages.core.batches import SAMPLINGS, EpochBatches, Targets, TrainingSet, balance_classes, make_given, one_hot
 from stages.core.losses import RegularizationTerm
 from stages.core.network import MultiTaskNetwork, NetworkSpecification
@@ -75,7 +76,7 @@ def test_the_order_follows_the_seed_and_nothing_else():
 
 
 def test_loader_processes_change_nothing():
-    batches = make_batches([draw_set(40)], augmentation=Augmentation(horizontal_flip=True))
+    batches = make_batches([draw_set(40)], augmentation=Augmentation(horizontal_flip=True, policy="rand_augment"))
     alone, helped = list(batches.load(0, pin_memory=False)), list(batches.load(2, pin_memory=False))
     assert len(alone) == len(helped) == 5
     for first, second in zip(alone, helped, strict=True):
@@ -332,9 +333,94 @@ def test_changes_are_drawn_within_their_limits():
     assert 1.09 < changes[:, 4].max() <= 1.1
     nothing = Augmentation()
     assert not nothing.active
-    assert (nothing.draw(10, seed=1) == [0, 0, 0, 1, 1]).all()
+    assert (nothing.draw(10, seed=1)[:, :5] == [0, 0, 0, 1, 1]).all()
     images = torch.zeros(1, 1, 2, 2, dtype=torch.uint8)
     assert augment_images(images, changes[:1], nothing) is images
+
+
+@pytest.mark.parametrize(
+    "augmentation",
+    [
+        Augmentation(crop=0.3),
+        Augmentation(rotation=30),
+        Augmentation(policy="rand_augment"),
+        Augmentation(policy="trivial_augment", geometric=True),
+        Augmentation(erasing=1.0),
+    ],
+)
+def test_transforms_follow_the_seed_of_each_sample_and_leave_torchs_own_alone(augmentation):
+    images = torch.randint(0, 256, (12, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    changes = augmentation.draw(12, seed=1)
+    before = torch.get_rng_state()
+    changed = augment_images(images, changes, augmentation)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert changed.dtype == torch.uint8
+    assert changed.shape == images.shape
+    assert not torch.equal(changed, images)
+    torch.manual_seed(7)
+    parts = [augment_images(images[rows], changes[rows], augmentation) for rows in (slice(0, 5), slice(5, 12))]
+    assert torch.equal(torch.cat(parts), changed)
+    assert not torch.equal(augment_images(images, augmentation.draw(12, seed=2), augmentation), changed)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_policies_leave_everything_in_its_place_unless_they_may_move_it(policy):
+    """Half the image is dark; changes of colours and sharpness keep the border where it is."""
+    images = torch.full((200, 3, 16, 16), 60, dtype=torch.uint8)
+    images[..., 8:] = 180
+
+    def rows_that_differ(geometric):
+        augmentation = Augmentation(policy=policy, geometric=geometric)
+        changed = augment_images(images, augmentation.draw(200, seed=1), augmentation)
+        # Sharpness leaves the outermost rows as they are.
+        changed = changed[:, :, 2:-2]
+        return (changed != changed[:, :, :1]).any().item(), (changed[..., 0:6] != changed[..., :1]).any().item()
+
+    assert rows_that_differ(geometric=False) == (False, False)
+    assert any(rows_that_differ(geometric=True))
+
+
+def test_the_operations_that_move_something_are_known():
+    for name in POLICIES.values():
+        known = {"Identity", "Brightness", "Color", "Contrast", "Sharpness", "Posterize", "Solarize"}
+        known |= {"AutoContrast", "Equalize", *GEOMETRIC}
+        assert set(getattr(v2, name)._AUGMENTATION_SPACE) == known
+
+
+def test_made_labels_see_the_strong_view_and_given_ones_the_weak_one():
+    part = draw_set(10)
+    known = np.arange(10) < 8
+    targets = {
+        # Given for the first five, made for three, none for the last two.
+        "expression": Targets(part.targets["expression"].vectors, known, np.arange(10) < 5),
+        "pose": Targets.for_all(part.targets["pose"].vectors, given=False),
+    }
+    part = replace(part, targets=targets)
+    strong = Augmentation(brightness=0.5)
+    plain = make_batches([part], 10)[0]
+    batch = make_batches([part], 10, strong=strong, strong_seed=3)[0]
+    # Five weak views and ten strong ones.
+    assert len(batch.images) == len(batch.sample_ids) == 15
+    assert sorted(batch.sample_ids[:5]) == list(range(5))
+    for task, rows in batch.members.items():
+        ids = batch.sample_ids[rows]
+        np.testing.assert_array_equal(ids, plain.sample_ids[plain.members.get(task, torch.arange(10))])
+        np.testing.assert_array_equal((rows < 5).numpy(), batch.given[task])
+        assert torch.equal(batch.targets[task], plain.targets[task])
+    originals = torch.from_numpy(part.images).permute(0, 3, 1, 2)[batch.sample_ids]
+    assert torch.equal(batch.images[:5], originals[:5])
+    differ = (batch.images[5:] != originals[5:]).flatten(1).any(1)
+    assert differ.all()
+
+
+def test_where_all_labels_are_given_nothing_is_shown_twice():
+    part = draw_set(6, ("pose",))
+    plain, strong = make_batches([part], 6)[0], make_batches([part], 6, strong=Augmentation(brightness=0.5))[0]
+    assert torch.equal(plain.images, strong.images)
+    np.testing.assert_array_equal(plain.sample_ids, strong.sample_ids)
+    network = build_network()
+    losses = [train_pass(network, Adam(network, 0.0), [batch], CPU).tasks["pose"] for batch in (plain, strong)]
+    assert losses[0].cross_entropy == pytest.approx(losses[1].cross_entropy, rel=1e-6)
 
 
 def test_the_shares_of_a_pass_are_the_pass():

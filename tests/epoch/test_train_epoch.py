@@ -37,6 +37,18 @@ def test_the_optimizer_goes_on(run, labels):
     assert not torch.equal(before["exp_avg.cross_stitch"], after["exp_avg.cross_stitch"])
 
 
+def test_made_labels_may_be_trained_under_stronger_changes(run, labels):
+    options = ["--strong-augmentation", '{"policy": "rand_augment", "erasing": 1}']
+    for name, chosen in (("trained", ["--strong-augmentation", "null"]), ("strong", options)):
+        run.train(name, "initial", trained="faces", labels={"pose": labels}, epoch=1, options=chosen)
+    plain, strong = (json.loads(run.checkpoint(name)["card"].read_text()) for name in ("trained", "strong"))
+    assert strong["n_samples"] == plain["n_samples"] == 30
+    assert strong["losses"]["pose"]["label_entropy"] == plain["losses"]["pose"]["label_entropy"]
+    assert strong["losses"]["pose"]["cross_entropy"] != plain["losses"]["pose"]["cross_entropy"]
+    assert plain["parameters"]["strong_augmentation"] is None
+    assert strong["parameters"]["strong_augmentation"]["erasing"] == 1
+
+
 def test_only_given_labels_are_smoothed(run, labels):
     options = ["--label-smoothing", "0.3", "--class-weights", "balanced"]
     for name, chosen in (("trained", []), ("smoothed", options)):

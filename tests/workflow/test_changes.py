@@ -175,6 +175,18 @@ CHANGES = {
         add({"train_epoch": 1, "evaluate_network": 1}, EPOCH_2, LAST),
     ),
     "augmentation": (set_keys(training__augmentation={"shift": 1}), TRAINING),
+    "augmentation by torchvision": (set_keys(training__augmentation={"policy": "rand_augment"}), TRAINING),
+    "strong augmentation of which the method makes no use": (
+        set_keys(training__strong_augmentation={"erasing": 0.1}),
+        {},
+    ),
+    "strong augmentation of a method": (
+        edit_methods(
+            "paper_name: MTL-SA\n  schedule: alternating\n",
+            "paper_name: MTL-SA\n  schedule: alternating\n  augmentation: strong\n",
+        ),
+        add({"train_epoch": 1, "evaluate_network": 1}, EPOCH_2, LAST),
+    ),
     "the size of images": (set_keys(images__height=20), ALL),
     "the seed of one dataset": (
         set_keys(datasets__snapshots__seed=7),

@@ -18,7 +18,7 @@ TRAINING = {
     "optimizer": PLAN.optimizer_settings(),
     "part": lambda wildcards: PLAN.part_of_run(int(wildcards.get("epoch", 0))),
     "average": config["training"]["average"],
-    "augmentation": config["training"]["augmentation"],
+    "augmentation": json.dumps(config["training"]["augmentation"]),
     "loader_workers": untracked(config["training"]["loader_workers"]),
 }
 TRAINING_OPTIONS = (
@@ -36,10 +36,7 @@ TRAINING_OPTIONS = (
     " --part {params.part}"
     " --average {params.average}"
     " --loader-workers {params.loader_workers}"
-    " --horizontal-flip {params.augmentation[horizontal_flip]}"
-    " --shift {params.augmentation[shift]}"
-    " --brightness {params.augmentation[brightness]}"
-    " --contrast {params.augmentation[contrast]}"
+    " --augmentation {params.augmentation:q}"
     " --output-network {output.network}"
     " --output-optimizer {output.optimizer}"
     " --output-card {output.card}"
@@ -281,6 +278,7 @@ rule train_epoch:
         code=identify("epoch.train_epoch"),
         schedule=lambda wildcards: PLAN.schedule(wildcards.method),
         sampling=lambda wildcards: PLAN.sampling(wildcards.method),
+        strong_augmentation=lambda wildcards: json.dumps(PLAN.strong_augmentation(wildcards.method)),
         labels=lambda wildcards: [f"{task}={path}" for task, path in epoch_labels(wildcards)],
         label_transfer=lambda wildcards: "label_transfer" in METHODS[wildcards.method],
         regularization=lambda wildcards: PLAN.regularization(wildcards.method),
@@ -292,6 +290,7 @@ rule train_epoch:
             "python -m stages.epoch.train_epoch"
             " --schedule {params.schedule}"
             " --sampling {params.sampling}"
+            " --strong-augmentation {params.strong_augmentation:q}"
             " --tables {input.tables}"
             " --images {input.images}"
             " --network {input.network}"
