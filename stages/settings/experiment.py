@@ -227,7 +227,7 @@ class Storage(Section):
     keep_features: bool = Field(True, description="false deletes features and responsibilities once they are used.")
     keep_optimizers: either(number=Annotated[int, Field(ge=2)], text=Literal["all"]) = Field(
         2,
-        description="How many of the last epochs of a run keep Adam's state; older ones are deleted on the way.",
+        description="Of how many of the last epochs of a run the optimizer's state stays; older ones are deleted.",
     )
     keep_networks: either(text=Literal["all", "last"], section=EveryEpoch) = Field(
         "all",
