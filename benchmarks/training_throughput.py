@@ -19,10 +19,10 @@ import torch
 from torch.nn import functional
 
 import stages.command.stage  # noqa: F401  sets what cuBLAS needs to be deterministic
-from stages.core.adam import Adam
 from stages.core.augmentation import Augmentation
 from stages.core.batches import EpochBatches, Targets, TrainingSet
 from stages.core.network import MultiTaskNetwork, NetworkSpecification
+from stages.core.optimizers import Adam
 from stages.core.training import choose_device, place_network, prepare_torch, train_pass
 
 CLASSES = {"expression": [f"expression {k}" for k in range(7)], "pose": [f"pose {k}" for k in range(5)]}

@@ -217,6 +217,49 @@ class Plan:
             self._turns.append(max(behind, key=behind.__getitem__))
         return self._turns[epoch - 1]
 
+    def optimizer_settings(self) -> dict[str, Any]:
+        """What moves the weights; what has no use is constant, so that changing it redoes nothing."""
+        settings = self.settings["training"]
+        return {
+            "name": settings["optimizer"],
+            "weight_decay": settings["weight_decay"],
+            "momentum": settings["momentum"] if settings["optimizer"] == "sgd" else 0,
+            "clip_norm": settings["clip_norm"] or 0,
+            "learning_rate": settings["learning_rate"],
+            "schedule": settings["schedule"],
+            "warmup": settings["warmup"],
+        }
+
+    def part_of_run(self, epoch: int) -> list[float]:
+        """Shares of the run at which an epoch begins and ends, for a learning rate that depends on them.
+
+        Of K datasets an epoch counts as a K-th of a pass, however large its own is: so all methods share the joint
+        training, and each dataset has as much of the run.
+        """
+        settings = self.settings["training"]
+        if settings["schedule"] == "constant" and not settings["warmup"]:
+            return [0, 1]
+        ends = [settings["initial_epochs"] + number / len(self.datasets) for number in range(self.last_epoch + 1)]
+        return [(ends[epoch - 1] if epoch else 0) / ends[-1], ends[epoch] / ends[-1]]
+
+    def strong_augmentation(self, method: str) -> dict[str, Any] | None:
+        """What is added to the images that a method trains on made labels; None for nothing."""
+        strong = self.methods[method].get("augmentation") == "strong"
+        return self.settings["training"]["strong_augmentation"] if strong else None
+
+    def sampling(self, method: str) -> str:
+        """Proportional or balanced; an epoch on one dataset draws all of it."""
+        return self.settings["training"]["sampling"] if self.schedule(method) == "mixed" else "proportional"
+
+    def equalized_tables(self, method: str) -> list[str]:
+        """The manifests whose mean size is that of every epoch on one dataset; none where each has its own size.
+
+        That is the size of a mixed epoch: all methods take as many steps.
+        """
+        if self.schedule(method) == "mixed" or self.settings["training"]["steps"] == "dataset":
+            return []
+        return [f"{self.locate('data', dataset=dataset)}/train.parquet" for dataset in self.datasets]
+
     def augmentations(self, method: str, epoch: int) -> list[tuple[str, str]]:
         """Task and dataset of every label table that an epoch trains on."""
         row = self.methods[method]
@@ -330,6 +373,11 @@ class Plan:
         nothing = {"laplacian": 0, "l21": 0, "joint_nuclear": 0, "task_nuclear": 0, "neighbors": 5}
         return nothing | self.methods[method].get("regularization", {})
 
+    @property
+    def last_weights_teach(self) -> bool:
+        """Whether the soft labels are those of the last weights, in the place of their average."""
+        return self.settings["training"]["average"] > 0 and self.settings["labels"]["teacher"] == "last"
+
     def label_source(self, method: str) -> str:
         """Who gives the soft labels: the classifiers or the label transfer networks."""
         return "transfer" if "label_transfer" in self.methods[method] else "classifier"
@@ -369,7 +417,7 @@ class Plan:
         return [path for epoch, path in enumerate(paths) if not self.keeps_network(epoch)]
 
     def keeps_optimizer(self, epoch: int) -> bool:
-        """Whether Adam's state after an epoch stays once a run is finished."""
+        """Whether the state of training after an epoch stays once a run is finished."""
         kept = self.settings["storage"]["keep_optimizers"]
         return epoch == 0 or kept == "all" or epoch > self.last_epoch - kept
 

@@ -11,6 +11,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from stages.core.augmentation import Augmentation, augment_images
 
+SAMPLINGS = ("proportional", "balanced")
+"""Every sample once, or equal shares of each batch for the labels of every task."""
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -61,7 +64,8 @@ class Targets:
     """What the samples of a dataset are trained on for one task.
 
     Attributes:
-        vectors: label vectors, float32 (n, C); those of samples without a target are not looked at.
+        vectors: label vectors, float32 (n, C), times the weight of their sample; those of samples without a target
+            are not looked at.
         known: which samples have a target, bool (n,).
         given: whose target is the dataset's own label, bool (n,).
         strength: α, weight of the loss of the other targets, against 1 for given ones.
@@ -109,7 +113,9 @@ class EpochBatches(Dataset):
     """The batches of one pass over one or several datasets, by batch number.
 
     Batches mix the datasets, and each sample trains the tasks that it has a target for; samples without
-    any are left out.
+    any are left out. Where sampling is proportional, every sample comes once. Where it is balanced, the tasks take
+    turns: each draws from the samples with a given label for it, over and over where these are few, and those
+    without any given label have a turn of their own. The pass is as long in both.
 
     Args:
         training_sets: the datasets to mix.
@@ -118,6 +124,10 @@ class EpochBatches(Dataset):
         order_seed: seed of the order of the samples.
         augmentation_seed: seed of the changes.
         share: (i, n) for the i-th of n equal shares of the pass, from 0.
+        sampling: one of `SAMPLINGS`.
+        length: of the pass, in samples that are drawn; None for as many as there are.
+        strong: further changes, for what is trained on labels that are not given; see `split_views`.
+        strong_seed: seed of these.
     """
 
     def __init__(
@@ -129,23 +139,30 @@ class EpochBatches(Dataset):
         order_seed: int,
         augmentation_seed: int,
         share: tuple[int, int] = (0, 1),
+        sampling: str = "proportional",
+        length: int | None = None,
+        strong: Augmentation | None = None,
+        strong_seed: int = 0,
     ) -> None:
         self._sets = list(training_sets)
         self._weighed = {task for part in self._sets for task, one in part.targets.items() if not one.plain}
         self._batch_size = batch_size
         self._augmentation = augmentation
+        self._strong = strong
         found = [part.find_rows() for part in self._sets]
         parts = np.repeat(np.arange(len(found)), [len(one) for one in found])
         rows = np.concatenate(found)
-        order = np.random.default_rng(order_seed).permutation(len(rows))
+        pools = _group_by_task(self._sets, found) if sampling == "balanced" else [np.arange(len(rows))]
+        order = draw_order(pools, len(rows) if length is None else length, order_seed)
         index, n_shares = share
-        span = slice(index * len(rows) // n_shares, (index + 1) * len(rows) // n_shares)
+        span = slice(index * len(order) // n_shares, (index + 1) * len(order) // n_shares)
         self._parts, self._rows = parts[order[span]], rows[order[span]]
-        self._changes = augmentation.draw(len(rows), augmentation_seed)[span] if augmentation.active else None
+        self._changes = augmentation.draw(len(order), augmentation_seed)[span] if augmentation.active else None
+        self._strong_changes = strong.draw(len(order), strong_seed)[span] if strong else None
 
     @property
     def n_samples(self) -> int:
-        """Samples in the pass, or in the share of it."""
+        """Samples drawn in the pass, or in the share of it."""
         return len(self._rows)
 
     def load(self, n_workers: int, *, pin_memory: bool) -> DataLoader:
@@ -191,7 +208,7 @@ class EpochBatches(Dataset):
             tensor = augment_images(tensor, self._changes[span], self._augmentation)
             tensor = tensor.contiguous(memory_format=torch.channels_last)
         counted = {task: np.concatenate(pieces) for task, pieces in made.items()}
-        return Batch(
+        batch = Batch(
             tensor,
             {task: _join(labels, np.float32) for task, labels in targets.items()},
             {
@@ -207,6 +224,67 @@ class EpochBatches(Dataset):
             },
             {task: _join([pair[:, 1]], np.float32) for task, pair in counted.items() if (pair[:, 1] != 1).any()},
         )
+        if self._strong is None:
+            return batch
+        return split_views(batch, augment_images(tensor, self._strong_changes[span], self._strong))
+
+
+def split_views(batch: Batch, strong_images: Tensor) -> Batch:
+    """The batch with two views of its images: what is trained on given labels keeps its own, all else sees the other.
+
+    A sample with labels of both kinds stands in it twice.
+
+    Args:
+        batch: of B samples, on the host.
+        strong_images: the other views, uint8 (B, C, H, W).
+    """
+    n_samples = len(batch.images)
+    members = {task: batch.members.get(task, torch.arange(n_samples)) for task in batch.targets}
+    views = {task: (~given).long() for task, given in batch.given.items()}
+    used = torch.zeros(2, n_samples, dtype=torch.bool)
+    for task, rows in members.items():
+        used[views[task], rows] = True
+    places = (used.flatten().cumsum(0) - 1).reshape(2, n_samples)
+    images = torch.cat([batch.images[used[0]], strong_images[used[1]]])
+    return replace(
+        batch,
+        images=images.contiguous(memory_format=torch.channels_last),
+        members={task: places[views[task], rows] for task, rows in members.items()},
+        sample_ids=np.concatenate([batch.sample_ids[part] for part in used.numpy()]),
+    )
+
+
+def draw_order(pools: Sequence[np.ndarray], length: int, seed: int) -> np.ndarray:
+    """Draw from pools in turns, without replacement until a pool is empty and begins anew, int64 (length,).
+
+    Args:
+        pools: of which samples, int64 (m,); empty ones have no turn.
+        length: how many are drawn; none where all pools are empty.
+        seed: of the order within the pools.
+    """
+    rng = np.random.default_rng(seed)
+    pools = [pool for pool in pools if len(pool)]
+    order = np.empty(length if pools else 0, dtype=np.int64)
+    for turn, pool in enumerate(pools):
+        drawn = order[turn :: len(pools)]
+        n_rounds = -(-len(drawn) // len(pool))
+        if n_rounds:
+            drawn[:] = np.concatenate([rng.permutation(pool) for _ in range(n_rounds)])[: len(drawn)]
+    return order
+
+
+def _group_by_task(sets: Sequence[TrainingSet], found: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Of the found rows of all sets, one after another, those with a given label, by task, and those without any."""
+    given = [
+        np.concatenate(
+            [
+                part.targets[task].given[rows] if task in part.targets else np.full(len(rows), False)
+                for part, rows in zip(sets, found, strict=True)
+            ]
+        )
+        for task in dict.fromkeys(task for part in sets for task in part.targets)
+    ]
+    return [np.flatnonzero(mask) for mask in [*given, ~np.any(given, axis=0)]] if given else []
 
 
 def share_loss(strengths: np.ndarray, temperatures: np.ndarray, given: np.ndarray) -> np.ndarray:
@@ -227,6 +305,36 @@ def share_loss(strengths: np.ndarray, temperatures: np.ndarray, given: np.ndarra
 def _join(pieces: Sequence[np.ndarray], dtype: type) -> Tensor:
     """Rows of the pieces, one after another, as a tensor that owns its memory."""
     return torch.from_numpy(np.ascontiguousarray(np.concatenate(pieces), dtype=dtype))
+
+
+def make_given(
+    labels: np.ndarray, n_classes: int, *, smoothing: float = 0.0, class_weights: np.ndarray | None = None
+) -> np.ndarray:
+    """What given labels are trained on: their vectors ȳ, smoothed and times the weight of their class, float32 (n, C).
+
+    Args:
+        labels: class indices (n,) below C; of -1 the vector is zero.
+        n_classes: C.
+        smoothing: share that is spread evenly over all classes.
+        class_weights: of every class, (C,); None weighs all alike.
+    """
+    vectors = one_hot(labels, n_classes)
+    if smoothing:
+        vectors = np.where(labels[:, None] < 0, vectors, (1 - smoothing) * vectors + smoothing / n_classes)
+    if class_weights is not None:
+        vectors = vectors * class_weights[labels][:, None]
+    return vectors.astype(np.float32)
+
+
+def balance_classes(labels: np.ndarray, n_classes: int) -> np.ndarray:
+    """Weights with which all classes that are there count alike and the mean over the samples is 1, float64 (C,).
+
+    Args:
+        labels: class indices (n,) below C; those of -1 do not count.
+        n_classes: C.
+    """
+    counts = np.bincount(labels[labels >= 0], minlength=n_classes)
+    return counts.sum() / (max((counts > 0).sum(), 1) * np.maximum(counts, 1))
 
 
 def one_hot(labels: np.ndarray, n_classes: int) -> np.ndarray:

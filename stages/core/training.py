@@ -3,16 +3,18 @@
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from stages.core.adam import Adam
+from stages.core.average import MovingAverage
 from stages.core.batches import Batch
 from stages.core.errors import UserError
 from stages.core.losses import RunningMean, Step, Term, compute_losses
 from stages.core.network import MultiTaskNetwork
+from stages.core.optimizers import Optimizer
 
 SCHEDULES = ("alternating", "mixed", "single")
 """One dataset per epoch for all tasks; all of them in mixed batches; one per epoch for its own task only."""
@@ -32,7 +34,7 @@ class TaskLoss:
         n_samples: how many there were.
         cross_entropy: between label vectors and predictions, while they changed.
         label_entropy: of the label vectors, the least that the cross-entropy can be; 0 for given
-            labels. Their difference is the Kullback-Leibler divergence that training works on.
+            labels that are not smoothed. Their difference is the Kullback-Leibler divergence that training works on.
     """
 
     n_samples: int
@@ -60,11 +62,13 @@ class PassLosses:
 
 def train_pass(
     network: MultiTaskNetwork,
-    optimizer: Adam,
+    optimizer: Optimizer,
     batches: Iterable[Batch],
     device: torch.device,
     terms: Sequence[Term] = (),
     task_weights: Mapping[str, float] | None = None,
+    average: MovingAverage | None = None,
+    rates: Iterable[float] | None = None,
 ) -> PassLosses:
     """Train on every batch once; the loss is the weighted sum over tasks of the mean cross-entropy (equations 4 and 5).
 
@@ -77,6 +81,8 @@ def train_pass(
         device: where the network is.
         terms: what baselines add to the loss.
         task_weights: of a task in the sum; 1 where it is left out, the paper's.
+        average: of the weights, which follows them and changes nothing in training.
+        rates: learning rates of the steps; without, the optimizer's.
 
     Raises:
         DivergedError: a loss is not finite, and the message names the samples of the batch; or a
@@ -86,7 +92,7 @@ def train_pass(
     factors = task_weights or {}
     means: dict[str, _TaskMeans] = {}
     check = _LossCheck()
-    for batch in batches:
+    for batch, rate in zip(batches, rates or repeat(optimizer.learning_rate), strict=False):
         _set_batch_norm(network, training=len(batch.images) > 1)
         batch = batch.to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
@@ -98,7 +104,10 @@ def train_pass(
         loss = torch.stack([*weighted, *(term(step) for term in terms)]).sum()
         optimizer.clear_gradients()
         loss.backward()
+        optimizer.learning_rate = rate
         optimizer.step()
+        if average:
+            average.update()
         for task, value in losses.items():
             means.setdefault(task, _TaskMeans()).add(value, batch.targets[task], batch.shares.get(task))
         check.add(batch.sample_ids, loss)
@@ -117,8 +126,11 @@ class _TaskMeans:
 
     def add(self, cross_entropy: Tensor, labels: Tensor, shares: Tensor | None) -> None:
         """Count a batch: its cross-entropy, a scalar, its label vectors, (B_k, C^k), and their shares, (B_k,)."""
-        entropies = torch.special.entr(labels.double()).sum(1)
         self._cross_entropy.add(cross_entropy, len(labels))
+        sums = labels.double().sum(1)
+        # Of a vector times a weight it is the entropy times the weight.
+        weights = torch.where((sums - 1).abs() < 1e-4, 1, sums)
+        entropies = torch.special.entr(labels.double()).sum(1) + torch.xlogy(weights, weights)
         self._label_entropy.add(entropies.mean() if shares is None else shares.double() @ entropies, len(labels))
 
     def summarize(self) -> TaskLoss:

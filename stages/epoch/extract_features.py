@@ -16,7 +16,7 @@ from stages.core.training import (
     predict_batches,
     prepare_torch,
 )
-from stages.storage.checkpoints import load_network
+from stages.storage.checkpoints import load_last_weights, load_network
 from stages.storage.contracts import FEATURES
 from stages.storage.datasets import open_split
 from stages.storage.tables import Provenance, open_writer
@@ -26,6 +26,13 @@ def main(argv: list[str] | None = None) -> None:
     parser = stage_parser(__doc__)
     parser.add_argument("--network", required=True, metavar="SAFETENSORS", help="checkpoint of the previous epoch")
     parser.add_argument("--card", required=True, metavar="JSON", help="its checkpoint.json")
+    parser.add_argument(
+        "--last-weights",
+        nargs="*",
+        default=[],
+        metavar="SAFETENSORS",
+        help="optimizer.safetensors of the checkpoint, for its last weights in the place of their average",
+    )
     parser.add_argument("--table", required=True, metavar="PARQUET", help="manifest of the dataset's training split")
     parser.add_argument("--images", required=True, metavar="NPY", help="its images")
     parser.add_argument("--tasks", nargs="+", required=True, help="whose features are wanted")
@@ -44,7 +51,10 @@ def main(argv: list[str] | None = None) -> None:
     split = open_split(options.table, options.images)
     prepare_torch(options.threads, seed=0)
     device = choose_device(options.device)
-    network = place_network(load_network(options.network, [split], options.card), device)
+    network = load_network(options.network, [split], options.card)
+    for path in options.last_weights:
+        load_last_weights(path, network, options.card)
+    network = place_network(network, device)
     classes = network.specification.classes
     transferred = options.label_source == "transfer"
     if transferred and not network.specification.label_transfer:
@@ -62,7 +72,7 @@ def main(argv: list[str] | None = None) -> None:
     provenance = Provenance(
         "extract_features",
         parameters,
-        [options.network, options.table],
+        [options.network, *options.last_weights, options.table],
         device=device.type,
         precision="float32",
     )

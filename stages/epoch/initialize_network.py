@@ -9,13 +9,20 @@ from pathlib import Path
 
 from stages.command.options import Stopwatch, add_split_options, confirm_splits, open_splits
 from stages.command.stage import run_stage, stage_parser
-from stages.core.adam import Adam
 from stages.core.network import MultiTaskNetwork, NetworkSpecification
 from stages.core.seeds import derive_seed
 from stages.core.specification import FITS, join_classes
 from stages.core.training import PassLosses, choose_device, place_network, prepare_torch
 from stages.core.weight_names import find_normalisation, is_file
-from stages.epoch.training_pass import add_training_options, describe_training, make_batches, output_paths, run_pass
+from stages.epoch.training_pass import (
+    add_training_options,
+    describe_training,
+    make_batches,
+    output_paths,
+    run_pass,
+    start_average,
+    start_optimizer,
+)
 from stages.storage.checkpoints import save_checkpoint
 from stages.storage.files import digest_file
 from stages.storage.pretrained import load_pretrained
@@ -55,7 +62,8 @@ def main(argv: list[str] | None = None) -> None:
     )
     weights = load_pretrained(options.backbone, pretrained) if pretrained else None
     network = place_network(MultiTaskNetwork(specification, weights), device)
-    optimizer = Adam(network, options.learning_rate)
+    optimizer = start_optimizer(options, network)
+    average = start_average(options, network)
     kind = "separate" if specification.separate else "joint"
     classes = specification.classes
     groups = {f" for {task}": {task: classes[task]} for task in classes} if specification.separate else {"": classes}
@@ -64,7 +72,10 @@ def main(argv: list[str] | None = None) -> None:
         for whom, trained in groups.items():
             batches = make_batches(options, splits, {}, trained, epoch=0, purpose=f" of pass {number}{whom}")
             description = f"{kind} training, pass {number + 1} of {options.passes}"
-            losses = run_pass(options, network, optimizer, batches, device, description=description)
+            place = (number, options.passes)
+            losses = run_pass(
+                options, network, optimizer, average, batches, device, description=description, place=place
+            )
             task_losses |= losses.tasks
     confirm_splits(splits)
     n_samples = make_batches(options, splits, {}, classes, epoch=0).n_samples
@@ -78,6 +89,7 @@ def main(argv: list[str] | None = None) -> None:
         output_paths(options),
         network,
         optimizer,
+        average,
         provenance=describe_training(options, "initialize_network", parameters, options.tables, device),
         epoch=0,
         dataset=None,

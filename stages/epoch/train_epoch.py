@@ -13,17 +13,28 @@ import torch
 
 from stages.command.options import Stopwatch, add_split_options, confirm_splits, open_splits
 from stages.command.stage import run_stage, stage_parser
-from stages.core.adam import Adam
+from stages.core.average import MovingAverage
 from stages.core.errors import UserError
 from stages.core.losses import LabelTransferTerm, RegularizationTerm, Term
 from stages.core.network import MultiTaskNetwork, add_label_transfer
+from stages.core.optimizers import Optimizer
 from stages.core.regularization import Regularization
 from stages.core.seeds import derive_seed
 from stages.core.training import SCHEDULES, PassLosses, choose_device, place_network, prepare_torch
-from stages.epoch.training_pass import add_training_options, describe_training, make_batches, output_paths, run_pass
+from stages.epoch.training_pass import (
+    add_training_options,
+    describe_training,
+    make_batches,
+    output_paths,
+    run_pass,
+    start_average,
+    start_optimizer,
+)
 from stages.storage.checkpoints import load_network, load_optimizer, save_checkpoint
+from stages.storage.contracts import MANIFEST
 from stages.storage.datasets import PreparedSplit
 from stages.storage.labels import MadeLabels, read_labels
+from stages.storage.tables import read_table
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -31,8 +42,15 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--schedule", choices=SCHEDULES, default="alternating", help="of the method")
     add_split_options(parser)
     parser.add_argument("--network", required=True, metavar="SAFETENSORS", help="weights to go on from")
-    parser.add_argument("--optimizer", required=True, metavar="SAFETENSORS", help="Adam's state to go on from")
+    parser.add_argument("--optimizer", required=True, metavar="SAFETENSORS", help="state of training to go on from")
     parser.add_argument("--card", required=True, metavar="JSON", help="checkpoint.json of both")
+    parser.add_argument(
+        "--equalized",
+        nargs="*",
+        default=[],
+        metavar="PARQUET",
+        help="manifests of datasets whose mean size is what the epoch draws, in the place of its own",
+    )
     parser.add_argument("--labels", nargs="*", default=[], metavar="TASK=PARQUET", help="made where labels lack")
     parser.add_argument("--epoch", type=int, required=True, help="number of this epoch, from 1")
     parser.add_argument("--label-transfer", choices=("True", "False"), default="False", help="train such networks too")
@@ -57,7 +75,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     prepare_torch(options.threads, derive_seed(options.seed, options.epoch, "training"))
     device = choose_device(options.device)
-    network, optimizer = resume_training(options, splits, device)
+    network, optimizer, average = resume_training(options, splits, device)
     path_labels = [tuple(entry.split("=", 1)) for entry in options.labels]
     classes = network.specification.classes
     labels = read_labels(path_labels, splits, classes)
@@ -79,8 +97,10 @@ def main(argv: list[str] | None = None) -> None:
             epoch=options.epoch - place,
             purpose=whom,
             share=(place, len(splits)),
+            length=count_mean(options.equalized),
         )
-        part = run_pass(options, network, optimizer, batches, device, description=f"epoch {options.epoch}", terms=terms)
+        description = f"epoch {options.epoch}"
+        part = run_pass(options, network, optimizer, average, batches, device, description=description, terms=terms)
         n_samples += batches.n_samples
         losses = PassLosses(losses.tasks | part.tasks, part.terms)
     confirm_splits(splits)
@@ -91,12 +111,19 @@ def main(argv: list[str] | None = None) -> None:
         for task in losses.tasks
     }
     parameters = {"epoch": options.epoch, "schedule": options.schedule, "regularization": asdict(regularization)}
-    inputs = [*options.tables, options.network, options.optimizer, *(path for _, path in path_labels)]
+    inputs = [
+        *options.tables,
+        *options.equalized,
+        options.network,
+        options.optimizer,
+        *(path for _, path in path_labels),
+    ]
     dataset = splits[0].name if len(splits) == 1 else None
     save_checkpoint(
         output_paths(options),
         network,
         optimizer,
+        average,
         provenance=describe_training(options, "train_epoch", parameters, inputs, device),
         epoch=options.epoch,
         dataset=dataset,
@@ -122,22 +149,29 @@ def main(argv: list[str] | None = None) -> None:
 
 def resume_training(
     options: argparse.Namespace, splits: Sequence[PreparedSplit], device: torch.device
-) -> tuple[MultiTaskNetwork, Adam]:
-    """The network and the optimizer of the checkpoint, with label transfer networks where they are to begin.
+) -> tuple[MultiTaskNetwork, Optimizer, MovingAverage | None]:
+    """Network, optimizer and moving average of the checkpoint, with label transfer networks where they are to begin.
 
     Raises:
         ValueError: the checkpoint is missing, damaged or of another network.
     """
     network = load_network(options.network, splits, options.card)
-    known = set(dict(network.named_parameters()))
+    known = set(network.state_dict())
     if options.label_transfer == "True" and not network.specification.label_transfer:
         # Their first weights are those that the seed gives after a whole network's: what it was loaded into, once.
         MultiTaskNetwork(network.specification)
         network = add_label_transfer(network)
     network = place_network(network, device)
-    optimizer = Adam(network, options.learning_rate)
-    load_optimizer(options.optimizer, optimizer, fresh=set(optimizer.state) - known, card=options.card)
-    return network, optimizer
+    optimizer = start_optimizer(options, network)
+    average = start_average(options, network)
+    load_optimizer(options.optimizer, optimizer, average, fresh=set(network.state_dict()) - known, card=options.card)
+    return network, optimizer, average
+
+
+def count_mean(path_tables: Sequence[str]) -> int | None:
+    """The mean number of samples of manifests; None where none is named."""
+    sizes = [len(read_table(path, MANIFEST, ["sample_id"])) for path in path_tables]
+    return round(sum(sizes) / len(sizes)) if sizes else None
 
 
 def group_tasks(

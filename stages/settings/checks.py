@@ -271,6 +271,8 @@ def _find_useless(row: Mapping[str, Any]) -> str | None:
                 return f"{key}: a single method has no use for it; remove it or set schedule to alternating or mixed"
         if "regularization" in row:
             return "regularization: joins tasks, which the schedule single keeps apart"
+    if "augmentation" in row and selection is None and "label_transfer" not in row:
+        return "augmentation: has no use where all labels are given; remove it or add a selection"
     if selection is None and of_labels:
         return f"{of_labels[0]}: has no use without a selection; remove it or add one"
     criteria = selection if isinstance(selection, list) else []

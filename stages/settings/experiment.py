@@ -79,6 +79,25 @@ class Augmentation(Section):
     shift: int = Field(0, ge=0, description="Pixels, either way.")
     brightness: Share = Field(0, description="Largest relative change.")
     contrast: Share = Field(0, description="Largest relative change.")
+    crop: number(gt=0, le=1) = Field(
+        1, description="Smallest share of the area that a random crop keeps; not where position or pose is a label."
+    )
+    rotation: number(ge=0, le=180) = Field(0, description="Degrees, either way; not where a pose is a label.")
+    policy: Literal["none", "trivial_augment", "rand_augment"] = Field(
+        "none", description="Random changes of colours and sharpness, by TrivialAugmentWide or RandAugment."
+    )
+    geometric: bool = Field(
+        False, description="Whether the policy also shears, moves and rotates; not where a pose is a label."
+    )
+    erasing: Share = Field(0, description="Probability that a rectangle is painted grey.")
+
+
+class StrongAugmentation(Section):
+    """What is added where a method with `augmentation: strong` trains on labels that were made."""
+
+    policy: Literal["none", "trivial_augment", "rand_augment"] = Field("rand_augment", description="As above.")
+    geometric: bool = Field(False, description="As above.")
+    erasing: Share = Field(0.5, description="As above.")
 
 
 class Training(Section):
@@ -90,9 +109,41 @@ class Training(Section):
         "validation", description="Which epoch's network is the final one; validation takes the best on validation."
     )
     batch_size: int = Field(32, ge=1, description="Samples per step.")
-    learning_rate: number(gt=0) = Field(0.0001, description="Of Adam.")
+    sampling: Literal["proportional", "balanced"] = Field(
+        "proportional",
+        description="What mixed batches draw: every sample once, or equally many samples for the labels of each task.",
+    )
+    steps: Literal["dataset", "equal"] = Field(
+        "dataset", description="How long an epoch on one dataset is: as its dataset, or as the mean of all datasets."
+    )
+    class_weights: Literal["none", "balanced"] = Field(
+        "none", description="How given labels count: alike, or so that all classes of a task count alike."
+    )
+    label_smoothing: number(ge=0, lt=1) = Field(
+        0, description="Share of a given label that is spread over all classes."
+    )
+    optimizer: Literal["adam", "adamw", "sgd"] = Field("adam", description="What moves the weights.")
+    learning_rate: number(gt=0) = Field(0.0001, description="The highest of the run.")
+    schedule: Literal["constant", "cosine"] = Field(
+        "constant", description="Of the learning rate over the whole run; cosine falls to 0."
+    )
+    warmup: number(ge=0, lt=1) = Field(
+        0, description="Share of the run in which the learning rate rises from 0, joint training included."
+    )
+    weight_decay: number(ge=0) = Field(
+        0, description="Of the layers' weights; through the gradient with adam and sgd, apart from it with adamw."
+    )
+    momentum: number(ge=0, lt=1) = Field(0.9, description="Of sgd.")
+    clip_norm: number(gt=0) | None = Field(
+        None, description="Length that longer gradients are shortened to; null leaves all as they are."
+    )
+    average: number(ge=0, lt=1) = Field(
+        0,
+        description="Share that stays, in every step, of the moving average of the weights; 0 takes the last weights.",
+    )
     loader_workers: int = Field(0, ge=0, description="Processes that load batches; 0 loads in the training process.")
     augmentation: Augmentation = defaults(Augmentation)
+    strong_augmentation: StrongAugmentation = defaults(StrongAugmentation)
 
 
 class Schedule(Section):
@@ -146,6 +197,9 @@ class Labels(Section):
         "soft", description="Whether w interpolates the labels, or chooses at a quantile of w."
     )
     quantile: Share = Field(0.5, description="Share of the samples that threshold leaves their soft labels.")
+    teacher: Literal["averaged", "last"] = Field(
+        "averaged", description="Whose features and soft labels: of the moving average of the weights, if there is one."
+    )
 
 
 class Comparison(Section):
@@ -182,7 +236,7 @@ class Storage(Section):
     keep_features: bool = Field(True, description="false deletes features and responsibilities once they are used.")
     keep_optimizers: either(number=Annotated[int, Field(ge=2)], text=Literal["all"]) = Field(
         2,
-        description="How many of the last epochs of a run keep Adam's state; older ones are deleted on the way.",
+        description="Of how many of the last epochs of a run the optimizer's state stays; older ones are deleted.",
     )
     keep_networks: either(text=Literal["all", "last"], section=EveryEpoch) = Field(
         "all",

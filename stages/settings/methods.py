@@ -106,4 +106,8 @@ class Method(Section):
         None, description="Markov random field that refines the pseudo labels."
     )
     label_transfer: Annotated[LabelTransfer, OPTIONAL] = Field(None, description="Label transfer networks.")
+    augmentation: Annotated[Literal["weak", "strong"], OPTIONAL] = Field(
+        None,
+        description="Of images where they are trained on made labels; strong adds `training.strong_augmentation`.",
+    )
     regularization: Annotated[Regularization, OPTIONAL] = Field(None, description="What is added to the loss.")

@@ -1,4 +1,4 @@
-"""Checkpoints: weights and Adam's state as safetensors, and a card that people can read."""
+"""Checkpoints: weights and the state of training as safetensors, and a card that people can read."""
 
 import json
 from collections.abc import Collection, Iterable, Mapping
@@ -10,9 +10,10 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
 
-from stages.core.adam import Adam
+from stages.core.average import MovingAverage
 from stages.core.errors import UserError
 from stages.core.network import MultiTaskNetwork, NetworkSpecification, restore_network
+from stages.core.optimizers import Optimizer
 from stages.core.training import PassLosses
 from stages.storage.contracts import CHECKPOINT, METRICS
 from stages.storage.datasets import PreparedSplit
@@ -26,8 +27,8 @@ class CheckpointPaths:
     """The three files of a checkpoint.
 
     Attributes:
-        network: weights, safetensors.
-        optimizer: Adam's state, safetensors.
+        network: weights to use, safetensors.
+        optimizer: what training goes on from beside them, safetensors.
         card: what people read, and the digests of the other two, JSON.
     """
 
@@ -36,9 +37,13 @@ class CheckpointPaths:
     card: str | Path
 
 
-def save_network(path: str | Path, network: MultiTaskNetwork) -> None:
-    """Write the weights, and in their metadata all that is needed to use them."""
-    weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+def save_network(path: str | Path, network: MultiTaskNetwork, average: MovingAverage | None = None) -> None:
+    """Write the weights, those of the average where there is one, and in their metadata all that is needed to use them.
+
+    What evaluates, exports or predicts need not know of averages.
+    """
+    weights = network.state_dict() if average is None else average.weights
+    weights = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
     # One metadata entry only: several would be written in a random order.
     metadata = {"network": json.dumps(asdict(network.specification))}
     _write_safetensors(path, weights, metadata)
@@ -85,25 +90,31 @@ def load_network(
     return network
 
 
-def save_optimizer(path: str | Path, optimizer: Adam) -> None:
-    """Write Adam's moments and step of every parameter, as `<key>.<parameter>`."""
+def save_optimizer(path: str | Path, optimizer: Optimizer, average: MovingAverage | None = None) -> None:
+    """Write the state of the optimizer by parameter, as `<key>.<parameter>`, and that of an average."""
     tensors = {
         f"{key}.{name}": value.cpu().contiguous()
-        for name, state in optimizer.state.items()
+        for states in (optimizer.state, average.state if average else {})
+        for name, state in states.items()
         for key, value in state.items()
     }
     _write_safetensors(path, tensors, None)
 
 
 def load_optimizer(
-    path: str | Path, optimizer: Adam, fresh: Collection[str] = (), card: str | Path | None = None
+    path: str | Path,
+    optimizer: Optimizer,
+    average: MovingAverage | None = None,
+    fresh: Collection[str] = (),
+    card: str | Path | None = None,
 ) -> None:
-    """Resume Adam where `save_optimizer` left it.
+    """Resume training where `save_optimizer` left it.
 
     Args:
         path: an `optimizer.safetensors`.
         optimizer: of the network that goes on.
-        fresh: parameters that the file knows nothing of; they keep the state they have.
+        average: of the network that goes on, which gets its last weights.
+        fresh: weights that the file knows nothing of; they keep the state they have.
         card: see `load_network`.
 
     Raises:
@@ -111,20 +122,48 @@ def load_optimizer(
             another network.
     """
     tensors, _ = _read_safetensors(path, card)
-    state: dict[str, dict[str, torch.Tensor]] = {name: optimizer.state[name] for name in fresh}
+    known = average.state if average else {}
+    state: dict[str, dict[str, torch.Tensor]] = {
+        name: optimizer.state.get(name, {}) | known.get(name, {}) for name in fresh
+    }
     for full_name, tensor in tensors.items():
         key, _, name = full_name.partition(".")
         state.setdefault(name, {})[key] = tensor
     try:
         optimizer.load_state(state)
+        if average:
+            average.load_state(state)
     except ValueError as error:
         raise UserError(f"{path}: {error}; it belongs to another network") from None
+
+
+def load_last_weights(path: str | Path, network: MultiTaskNetwork, card: str | Path | None = None) -> None:
+    """Put the weights that training goes on from in the place of their average.
+
+    Args:
+        path: an `optimizer.safetensors`.
+        network: of the same checkpoint, on the host.
+        card: see `load_network`.
+
+    Raises:
+        ValueError: the file is missing or damaged, is not the one that `card` records, or holds no such weights.
+    """
+    tensors, _ = _read_safetensors(path, card)
+    last = {name.removeprefix("last."): value for name, value in tensors.items() if name.startswith("last.")}
+    try:
+        network.load_state_dict(last)
+    except RuntimeError as error:
+        raise UserError(
+            f"{path}: holds no weights beside an average of this network ({_shorten(error)}); they are there where "
+            "training.average is above 0"
+        ) from None
 
 
 def save_checkpoint(
     paths: CheckpointPaths,
     network: MultiTaskNetwork,
-    optimizer: Adam,
+    optimizer: Optimizer,
+    average: MovingAverage | None,
     *,
     provenance: Provenance,
     epoch: int,
@@ -142,6 +181,7 @@ def save_checkpoint(
         paths: where to.
         network: what was trained.
         optimizer: its state.
+        average: of its weights, if there is one.
         provenance: recorded in the card.
         epoch: number of the epoch.
         dataset: what it trained on; None for all of them.
@@ -152,8 +192,8 @@ def save_checkpoint(
         threads: of the process; they decide the last bits.
         seconds: wall time, the one value of a checkpoint that differs from run to run.
     """
-    save_network(paths.network, network)
-    save_optimizer(paths.optimizer, optimizer)
+    save_network(paths.network, network, average)
+    save_optimizer(paths.optimizer, optimizer, average)
     card = {
         "epoch": epoch,
         "dataset": dataset,

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from stages.core.adam import Adam
 from stages.core.batches import Batch
 from stages.core.losses import LabelTransferTerm, RegularizationTerm, RunningMean, Step, compute_losses
 from stages.core.network import MultiTaskNetwork, NetworkSpecification, add_label_transfer
+from stages.core.optimizers import Adam
 from stages.core.regularization import Regularization
 from stages.core.training import train_pass
 

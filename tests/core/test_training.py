@@ -3,12 +3,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torchvision.transforms import v2
 
-from stages.core.adam import Adam
-from stages.core.augmentation import Augmentation, augment_images
-from stages.core.batches import EpochBatches, Targets, TrainingSet, one_hot
+from stages.core.augmentation import GEOMETRIC, POLICIES, Augmentation, augment_images
+from stages.core.batches import SAMPLINGS, EpochBatches, Targets, TrainingSet, balance_classes, make_given, one_hot
 from stages.core.losses import RegularizationTerm
 from stages.core.network import MultiTaskNetwork, NetworkSpecification
+from stages.core.optimizers import Adam
 from stages.core.regularization import Regularization
 from stages.core.training import (
     DivergedError,
@@ -40,13 +41,14 @@ def make_set(images, targets, own, start=0):
     return TrainingSet(images, np.arange(start, start + len(images)), found)
 
 
-def make_batches(sets, batch_size=8, augmentation=None, seed=1):
+def make_batches(sets, batch_size=8, augmentation=None, seed=1, **options):
     return EpochBatches(
         sets,
         batch_size=batch_size,
         augmentation=augmentation or Augmentation(),
         order_seed=seed,
         augmentation_seed=seed,
+        **options,
     )
 
 
@@ -74,7 +76,7 @@ def test_the_order_follows_the_seed_and_nothing_else():
 
 
 def test_loader_processes_change_nothing():
-    batches = make_batches([draw_set(40)], augmentation=Augmentation(horizontal_flip=True))
+    batches = make_batches([draw_set(40)], augmentation=Augmentation(horizontal_flip=True, policy="rand_augment"))
     alone, helped = list(batches.load(0, pin_memory=False)), list(batches.load(2, pin_memory=False))
     assert len(alone) == len(helped) == 5
     for first, second in zip(alone, helped, strict=True):
@@ -167,6 +169,70 @@ def test_a_student_as_soft_as_its_own_labels_has_nothing_to_learn():
     assert gradients[1] > 1e-4
 
 
+def count_draws(batches):
+    """How often each sample was drawn, and how many samples below and from 100 each batch has."""
+    seen = [batch.sample_ids for batch in batches.load(0, pin_memory=False)]
+    ids, counts = np.unique(np.concatenate(seen), return_counts=True)
+    return dict(zip(ids.tolist(), counts.tolist(), strict=True)), [(ids < 100).sum() for ids in seen]
+
+
+def test_balanced_batches_hold_equally_many_samples_of_each_task():
+    few, many = draw_set(6, ("expression",)), draw_set(40, ("pose",), seed=1, start=100)
+    batches = make_batches([few, many], sampling="balanced")
+    assert batches.n_samples == 46, "a pass is as long as ever"
+    draws, n_few = count_draws(batches)
+    assert n_few == [4, 4, 4, 4, 4, 3]
+    # Cycled evenly: 23 draws from six samples, 23 of the forty others once.
+    assert sorted(draws[number] for number in range(6)) == [3, 4, 4, 4, 4, 4]
+    assert [draws[number] for number in draws if number >= 100] == [1] * 23
+    assert draws == count_draws(make_batches([few, many], sampling="balanced"))[0]
+    assert draws != count_draws(make_batches([few, many], sampling="balanced", seed=2))[0]
+
+
+def test_balanced_batches_go_by_given_labels_of_whatever_dataset():
+    """One set with gaps: six of forty samples have an expression, four have no label of their own."""
+    part = draw_set(40)
+    given = {"expression": np.arange(40) < 6, "pose": np.arange(40) < 36}
+    known = np.full(40, True)
+    targets = {task: Targets(part.targets[task].vectors, known, given[task]) for task in given}
+    draws, _ = count_draws(make_batches([replace(part, targets=targets)], sampling="balanced"))
+    drawn = np.array([draws.get(number, 0) for number in range(40)])
+    # 14 turns for expressions, 13 for poses and 13 for samples without a label.
+    assert drawn.sum() == 40
+    assert drawn[36:].sum() == 13
+    assert drawn[:6].sum() >= 14
+    assert drawn[6:36].max() == 1
+
+
+def test_the_shares_of_a_balanced_pass_are_the_pass():
+    sets = [draw_set(6, ("expression",)), draw_set(40, ("pose",), seed=1, start=100)]
+    whole = count_draws(make_batches(sets, sampling="balanced"))[0]
+    shares = [count_draws(make_batches(sets, sampling="balanced", share=(number, 3)))[0] for number in range(3)]
+    assert {key: sum(share.get(key, 0) for share in shares) for key in whole} == whole
+
+
+@pytest.mark.parametrize(("length", "counts"), [(7, {0, 1}), (20, {1}), (50, {2, 3})])
+def test_a_pass_may_be_longer_or_shorter_than_its_dataset(length, counts):
+    draws, _ = count_draws(make_batches([draw_set(20)], length=length))
+    assert sum(draws.values()) == length
+    assert {draws.get(number, 0) for number in range(20)} == counts
+
+
+def test_where_there_is_one_task_balanced_is_proportional():
+    def order(sampling):
+        batches = make_batches([draw_set(12, ("pose",))], sampling=sampling)
+        return np.concatenate([batch.sample_ids for batch in batches.load(0, pin_memory=False)]).tolist()
+
+    assert order("balanced") == order("proportional")
+
+
+def test_nothing_to_train_on_is_an_empty_pass():
+    part = draw_set(4)
+    none = {task: replace(target, known=np.full(4, False)) for task, target in part.targets.items()}
+    for sampling in SAMPLINGS:
+        assert list(make_batches([replace(part, targets=none)], sampling=sampling, length=8)) == []
+
+
 def cross_entropy(scores, targets):
     scores = scores.double()
     return -(targets * (scores - scores.logsumexp(1, keepdim=True))).sum(1).mean()
@@ -198,6 +264,53 @@ def test_one_step_is_adam_on_the_sum_of_the_mean_cross_entropies():
         assert losses.tasks[task].cross_entropy == pytest.approx(part.item(), rel=1e-5)
         labels = training_set.targets[task].vectors.astype(np.float64)
         assert losses.tasks[task].label_entropy == pytest.approx(-(labels * np.log(labels)).sum(1).mean(), rel=1e-6)
+
+
+def test_given_labels_are_smoothed_and_weighted_by_class():
+    labels = np.array([0, 0, 0, 1, -1])
+    weights = balance_classes(labels, 3)
+    np.testing.assert_allclose(weights[:2], [4 / (2 * 3), 4 / 2])
+    assert weights[labels[:4]].mean() == 1
+    np.testing.assert_array_equal(make_given(labels, 3), one_hot(labels, 3))
+    vectors = make_given(labels, 3, smoothing=0.3, class_weights=weights)
+    assert vectors.dtype == np.float32
+    np.testing.assert_allclose(vectors[0], np.array([0.8, 0.1, 0.1]) * 2 / 3, rtol=1e-6)
+    np.testing.assert_allclose(vectors[3], np.array([0.1, 0.8, 0.1]) * 2, rtol=1e-6)
+    assert not vectors[4].any()
+    # One class after the other has the same part in the loss.
+    np.testing.assert_allclose(vectors[:3].sum(), vectors[3].sum(), rtol=1e-6)
+    assert balance_classes(np.array([-1]), 2).tolist() == [0, 0]
+
+
+def test_the_least_cross_entropy_of_weighted_vectors_is_known():
+    """Where the network says just what the vectors say, nothing is left to learn."""
+    part = draw_set(8, ("pose",))
+    network = build_network()
+    with torch.no_grad():
+        scores = network(torch.from_numpy(part.images).permute(0, 3, 1, 2))["pose"]
+    weights = np.linspace(0.5, 3, 8, dtype=np.float32)[:, None]
+    vectors = torch.softmax(scores, 1).numpy() * weights
+    sets = [make_set(part.images, {"pose": vectors}, "pose")]
+    loss = train_pass(network, Adam(network, 1e-2), make_batches(sets), CPU).tasks["pose"]
+    assert loss.divergence == pytest.approx(0, abs=1e-6)
+    assert loss.label_entropy > 0.1
+
+
+def test_every_step_has_its_own_learning_rate():
+    def train(rates):
+        network = build_network()
+        before = network.cross_stitch.detach().clone()
+        optimizer = Adam(network, 1e-2)
+        train_pass(network, optimizer, make_batches([draw_set()], 10), CPU, rates=rates)
+        return network.cross_stitch - before, optimizer.learning_rate
+
+    plain, rate = train(None)
+    assert rate == 1e-2
+    assert torch.equal(train([1e-2, 1e-2])[0], plain)
+    # Adam's first step is as long as the rate; the second one takes none.
+    moved, rate = train([1e-3, 0.0])
+    assert rate == 0
+    torch.testing.assert_close(moved.abs(), torch.full((2, 2), 1e-3), rtol=1e-2, atol=0)
 
 
 def test_changing_the_label_vectors_of_one_task_changes_the_update():
@@ -290,9 +403,94 @@ def test_changes_are_drawn_within_their_limits():
     assert 1.09 < changes[:, 4].max() <= 1.1
     nothing = Augmentation()
     assert not nothing.active
-    assert (nothing.draw(10, seed=1) == [0, 0, 0, 1, 1]).all()
+    assert (nothing.draw(10, seed=1)[:, :5] == [0, 0, 0, 1, 1]).all()
     images = torch.zeros(1, 1, 2, 2, dtype=torch.uint8)
     assert augment_images(images, changes[:1], nothing) is images
+
+
+@pytest.mark.parametrize(
+    "augmentation",
+    [
+        Augmentation(crop=0.3),
+        Augmentation(rotation=30),
+        Augmentation(policy="rand_augment"),
+        Augmentation(policy="trivial_augment", geometric=True),
+        Augmentation(erasing=1.0),
+    ],
+)
+def test_transforms_follow_the_seed_of_each_sample_and_leave_torchs_own_alone(augmentation):
+    images = torch.randint(0, 256, (12, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    changes = augmentation.draw(12, seed=1)
+    before = torch.get_rng_state()
+    changed = augment_images(images, changes, augmentation)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert changed.dtype == torch.uint8
+    assert changed.shape == images.shape
+    assert not torch.equal(changed, images)
+    torch.manual_seed(7)
+    parts = [augment_images(images[rows], changes[rows], augmentation) for rows in (slice(0, 5), slice(5, 12))]
+    assert torch.equal(torch.cat(parts), changed)
+    assert not torch.equal(augment_images(images, augmentation.draw(12, seed=2), augmentation), changed)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_policies_leave_everything_in_its_place_unless_they_may_move_it(policy):
+    """Half the image is dark; changes of colours and sharpness keep the border where it is."""
+    images = torch.full((200, 3, 16, 16), 60, dtype=torch.uint8)
+    images[..., 8:] = 180
+
+    def rows_that_differ(geometric):
+        augmentation = Augmentation(policy=policy, geometric=geometric)
+        changed = augment_images(images, augmentation.draw(200, seed=1), augmentation)
+        # Sharpness leaves the outermost rows as they are.
+        changed = changed[:, :, 2:-2]
+        return (changed != changed[:, :, :1]).any().item(), (changed[..., 0:6] != changed[..., :1]).any().item()
+
+    assert rows_that_differ(geometric=False) == (False, False)
+    assert any(rows_that_differ(geometric=True))
+
+
+def test_the_operations_that_move_something_are_known():
+    for name in POLICIES.values():
+        known = {"Identity", "Brightness", "Color", "Contrast", "Sharpness", "Posterize", "Solarize"}
+        known |= {"AutoContrast", "Equalize", *GEOMETRIC}
+        assert set(getattr(v2, name)._AUGMENTATION_SPACE) == known
+
+
+def test_made_labels_see_the_strong_view_and_given_ones_the_weak_one():
+    part = draw_set(10)
+    known = np.arange(10) < 8
+    targets = {
+        # Given for the first five, made for three, none for the last two.
+        "expression": Targets(part.targets["expression"].vectors, known, np.arange(10) < 5),
+        "pose": Targets.for_all(part.targets["pose"].vectors, given=False),
+    }
+    part = replace(part, targets=targets)
+    strong = Augmentation(brightness=0.5)
+    plain = make_batches([part], 10)[0]
+    batch = make_batches([part], 10, strong=strong, strong_seed=3)[0]
+    # Five weak views and ten strong ones.
+    assert len(batch.images) == len(batch.sample_ids) == 15
+    assert sorted(batch.sample_ids[:5]) == list(range(5))
+    for task, rows in batch.members.items():
+        ids = batch.sample_ids[rows]
+        np.testing.assert_array_equal(ids, plain.sample_ids[plain.members.get(task, torch.arange(10))])
+        np.testing.assert_array_equal((rows < 5).numpy(), batch.given[task])
+        assert torch.equal(batch.targets[task], plain.targets[task])
+    originals = torch.from_numpy(part.images).permute(0, 3, 1, 2)[batch.sample_ids]
+    assert torch.equal(batch.images[:5], originals[:5])
+    differ = (batch.images[5:] != originals[5:]).flatten(1).any(1)
+    assert differ.all()
+
+
+def test_where_all_labels_are_given_nothing_is_shown_twice():
+    part = draw_set(6, ("pose",))
+    plain, strong = make_batches([part], 6)[0], make_batches([part], 6, strong=Augmentation(brightness=0.5))[0]
+    assert torch.equal(plain.images, strong.images)
+    np.testing.assert_array_equal(plain.sample_ids, strong.sample_ids)
+    network = build_network()
+    losses = [train_pass(network, Adam(network, 0.0), [batch], CPU).tasks["pose"] for batch in (plain, strong)]
+    assert losses[0].cross_entropy == pytest.approx(losses[1].cross_entropy, rel=1e-6)
 
 
 def test_the_shares_of_a_pass_are_the_pass():

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from stages.storage.checkpoints import load_network
 from stages.storage.contracts import FEATURES
@@ -54,6 +55,27 @@ def test_without_normalisation_features_keep_their_length(run, features, tmp_pat
     unit = raw["features_pose"] / np.linalg.norm(raw["features_pose"], axis=1, keepdims=True)
     np.testing.assert_allclose(unit, read_table(features["faces"], FEATURES)["features_pose"], atol=1e-6)
     assert raw.metadata["classes"]["expression"] == ["angry", "happy", "sad"]
+
+
+def test_the_teacher_is_the_average_or_the_last_weights(run, tmp_path):
+    run.initialize("averaged", "--average", "0.9")
+    files = run.checkpoint("averaged")
+    own = ("--network", str(files["network"]), "--card", str(files["card"]))
+    # The average changes nothing in training.
+    plain = load_file(run.checkpoint("initial")["network"])
+    last = {name: value for name, value in load_file(files["optimizer"]).items() if name.startswith("last.")}
+    assert set(last) == {f"last.{name}" for name in plain}
+    assert all(torch.equal(last[f"last.{name}"], value) for name, value in plain.items())
+    labels = {}
+    for name, options in {
+        "plain": (),
+        "averaged": own,
+        "last": (*own, "--last-weights", str(files["optimizer"])),
+    }.items():
+        extract(run, "--tasks", "pose", *options, "--output", str(tmp_path / "f.parquet"))
+        labels[name] = read_table(tmp_path / "f.parquet", FEATURES)["soft_label_pose"]
+    np.testing.assert_array_equal(labels["last"], labels["plain"])
+    assert np.abs(labels["averaged"] - labels["last"]).max() > 1e-3
 
 
 def test_an_unknown_task_is_refused(run, tmp_path):

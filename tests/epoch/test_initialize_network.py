@@ -51,7 +51,7 @@ def test_more_passes_fit_better(run):
 
 
 def test_augmentation_changes_what_is_learned(run):
-    run.initialize("shifted", "--shift", "1")
+    run.initialize("shifted", "--augmentation", '{"shift": 1}')
     first, shifted = (load_file(run.checkpoint(name)["network"]) for name in ("initial", "shifted"))
     assert not torch.equal(first["backbone.0.weight"], shifted["backbone.0.weight"])
 

@@ -40,6 +40,57 @@ def test_the_optimizer_goes_on(run, labels):
     assert not torch.equal(before["exp_avg.cross_stitch"], after["exp_avg.cross_stitch"])
 
 
+def test_made_labels_may_be_trained_under_stronger_changes(run, labels):
+    options = ["--strong-augmentation", '{"policy": "rand_augment", "erasing": 1}']
+    for name, chosen in (("trained", ["--strong-augmentation", "null"]), ("strong", options)):
+        run.train(name, "initial", trained="faces", labels={"pose": labels}, epoch=1, options=chosen)
+    plain, strong = (json.loads(run.checkpoint(name)["card"].read_text()) for name in ("trained", "strong"))
+    assert strong["n_samples"] == plain["n_samples"] == 30
+    assert strong["losses"]["pose"]["label_entropy"] == plain["losses"]["pose"]["label_entropy"]
+    assert strong["losses"]["pose"]["cross_entropy"] != plain["losses"]["pose"]["cross_entropy"]
+    assert plain["parameters"]["strong_augmentation"] is None
+    assert strong["parameters"]["strong_augmentation"]["erasing"] == 1
+
+
+def test_only_given_labels_are_smoothed(run, labels):
+    options = ["--label-smoothing", "0.3", "--class-weights", "balanced"]
+    for name, chosen in (("trained", []), ("smoothed", options)):
+        run.train(name, "initial", trained="faces", labels={"pose": labels}, epoch=1, options=chosen)
+    plain, smoothed = (
+        json.loads(run.checkpoint(name)["card"].read_text())["losses"] for name in ("trained", "smoothed")
+    )
+    assert smoothed["pose"]["label_entropy"] == plain["pose"]["label_entropy"]
+    assert plain["expression"]["label_entropy"] == 0
+    # Three classes of ten samples each: all weights are 1.
+    entropy = -(0.8 * np.log(0.8) + 2 * 0.1 * np.log(0.1))
+    assert smoothed["expression"]["label_entropy"] == pytest.approx(entropy, rel=1e-5)
+
+
+def test_an_epoch_goes_on_at_its_place_in_the_run_with_the_optimizer_it_began_with(run, labels):
+    options = ["--optimizer-name", "sgd", "--momentum", "0.9", "--rate-schedule", "cosine"]
+    run.initialize("sgd", *options, "--part", "0", "0.5")
+    files = {"pose": labels}
+    for name, part in (("early", ("0.5", "0.75")), ("late", ("0.99", "1"))):
+        run.train(name, "sgd", trained="faces", labels=files, epoch=1, options=[*options, "--part", *part])
+    before, early, late = (load_file(run.checkpoint(name)["network"]) for name in ("sgd", "early", "late"))
+    length = {name: (after["cross_stitch"] - before["cross_stitch"]).norm() for name, after in
+              (("early", early), ("late", late))}  # fmt: skip
+    assert 0 < length["late"] < length["early"] / 100
+    assert set(load_file(run.checkpoint("early")["optimizer"])) == {f"momentum_buffer.{name}" for name in before}
+    parameters = json.loads(run.checkpoint("early")["card"].read_text())["parameters"]
+    assert (parameters["optimizer"], parameters["rate_schedule"], parameters["part"]) == ("sgd", "cosine", [0.5, 0.75])
+    with pytest.raises(ValueError, match=r"optimizer\.safetensors: the state step of .* is missing"):
+        run.train("broken", "sgd", trained="faces", labels=files, epoch=1)
+
+
+def test_an_equalized_epoch_draws_as_many_samples_as_the_datasets_have_on_average(run, labels):
+    tables = ["--equalized", str(run.faces.table), str(run.heads.table)]
+    run.train("equal", "initial", trained="faces", labels={"pose": labels}, epoch=1, options=tables)
+    card = json.loads(run.checkpoint("equal")["card"].read_text())
+    assert card["n_samples"] == card["losses"]["pose"]["n_samples"] == 34
+    assert "../heads/train.parquet" in card["inputs"]
+
+
 def test_other_label_vectors_train_another_network(run, labels, tmp_path):
     table = read_table(labels, LABELS)
     swapped = {**table.columns, "training_label": table["training_label"][:, ::-1].copy()}

@@ -206,7 +206,7 @@ def test_defaults_are_those_of_the_paper():
     assert filled["training"]["learning_rate"] == 1e-4
     assert filled["density"]["cutoff_quantile"] == 0.6
     assert filled["transport"] == {"ground_distance": "sqeuclidean", "decay": 0.1}
-    assert filled["labels"] == {"temperature": 2, "interpolation": "soft", "quantile": 0.5}
+    assert filled["labels"] == {"temperature": 2, "interpolation": "soft", "quantile": 0.5, "teacher": "averaged"}
     assert filled["comparison"] == {
         "methods": None,
         "seeds": [0, 1, 2, 3, 4],

@@ -7,12 +7,13 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from stages.core.adam import Adam
 from stages.core.augmentation import Augmentation
+from stages.core.average import MovingAverage
 from stages.core.batches import EpochBatches, Targets, TrainingSet, one_hot
 from stages.core.network import MultiTaskNetwork, NetworkSpecification
+from stages.core.optimizers import OPTIMIZERS, Adam
 from stages.core.training import place_network, train_pass
-from stages.storage.checkpoints import load_network, load_optimizer, save_network, save_optimizer
+from stages.storage.checkpoints import load_last_weights, load_network, load_optimizer, save_network, save_optimizer
 from stages.storage.contracts import CHECKPOINT
 from stages.storage.files import digest_file, write_json
 from stages.storage.provenance import Provenance
@@ -47,23 +48,52 @@ def make_batches(seed):
     return EpochBatches([training_set], batch_size=8, augmentation=Augmentation(), order_seed=seed, augmentation_seed=0)
 
 
-def test_training_through_checkpoints_equals_training_without_to_the_bit(tmp_path):
-    network = build()
-    optimizer = Adam(network, 1e-2)
-    resumed = build()
-    resumed_optimizer = Adam(resumed, 1e-2)
+def prepare(network, decay=None, optimizer="adam"):
+    """What a pass trains."""
+    options = {"weight_decay": 0.1, "momentum": 0.9, "clip_norm": 0.5} if optimizer != "adam" else {}
+    return network, OPTIMIZERS[optimizer](network, 1e-2, **options), MovingAverage(network, decay) if decay else None
+
+
+def train(network, optimizer, average, seed):
+    train_pass(network, optimizer, make_batches(seed), CPU, average=average)
+
+
+@pytest.mark.parametrize(("decay", "name"), [(None, "adam"), (0.9, "adam"), (0.9, "adamw"), (None, "sgd")])
+def test_training_through_checkpoints_equals_training_without_to_the_bit(tmp_path, decay, name):
+    straight, through = prepare(build(), decay, name), prepare(build(), decay, name)
     for seed in range(3):
-        train_pass(network, optimizer, make_batches(seed), CPU)
-        train_pass(resumed, resumed_optimizer, make_batches(seed), CPU)
-        save_network(tmp_path / "network", resumed)
-        save_optimizer(tmp_path / "optimizer", resumed_optimizer)
-        resumed = place_network(load_network(tmp_path / "network"), CPU)
-        resumed_optimizer = Adam(resumed, 1e-2)
-        load_optimizer(tmp_path / "optimizer", resumed_optimizer)
-    for (name, value), other in zip(network.named_parameters(), resumed.parameters(), strict=True):
-        assert torch.equal(value, other), name
-        for key, moment in optimizer.state[name].items():
-            assert torch.equal(moment, resumed_optimizer.state[name][key]), f"{key} of {name}"
+        train(*straight, seed)
+        train(*through, seed)
+        network, optimizer, average = through
+        save_network(tmp_path / "network", network, average)
+        save_optimizer(tmp_path / "optimizer", optimizer, average)
+        through = prepare(place_network(load_network(tmp_path / "network"), CPU), decay, name)
+        load_optimizer(tmp_path / "optimizer", *through[1:])
+    for part, other in zip(straight[1:], through[1:], strict=True):
+        for parameter, state in part.state.items() if part else ():
+            for key, value in state.items():
+                assert torch.equal(value, other.state[parameter][key]), f"{key} of {parameter}"
+    for name, value in straight[0].state_dict().items():
+        assert torch.equal(value, through[0].state_dict()[name]), name
+        if decay:
+            assert torch.equal(straight[2].weights[name], through[2].weights[name]), name
+
+
+def test_what_is_used_is_the_average_and_the_last_weights_can_be_had(tmp_path):
+    network, optimizer, average = prepare(build(), 0.9)
+    train(network, optimizer, average, 0)
+    save_network(tmp_path / "network", network, average)
+    save_optimizer(tmp_path / "optimizer", optimizer, average)
+    loaded = load_network(tmp_path / "network")
+    assert torch.equal(loaded.cross_stitch, average.weights["cross_stitch"])
+    assert not torch.equal(loaded.cross_stitch, network.cross_stitch)
+    load_last_weights(tmp_path / "optimizer", loaded)
+    assert torch.equal(loaded.cross_stitch, network.cross_stitch)
+    save_optimizer(tmp_path / "optimizer", optimizer)
+    with pytest.raises(ValueError, match="optimizer: holds no weights beside an average of this network"):
+        load_last_weights(tmp_path / "optimizer", loaded)
+    with pytest.raises(ValueError, match=r"optimizer: the last of .* is missing or of another shape"):
+        load_optimizer(tmp_path / "optimizer", optimizer, average)
 
 
 def test_a_checkpoint_describes_its_network(tmp_path):

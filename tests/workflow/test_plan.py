@@ -1,6 +1,7 @@
 """The plan of a run, by itself."""
 
 import copy
+import itertools
 
 import pytest
 import yaml
@@ -142,6 +143,31 @@ def test_a_strength_that_is_scaled_needs_an_estimate():
 def test_a_method_may_have_its_own_decay():
     plan = make_plan(METHODS | {"mine": METHODS["mtl_sa"] | {"decay": 2}}, transport__decay=0.3)
     assert (plan.decay("mtl_sa"), plan.decay("mine")) == (0.3, 2)
+
+
+def test_only_mixed_batches_are_balanced_and_only_other_epochs_are_equalized():
+    plan = make_plan(training__sampling="balanced", training__steps="equal")
+    assert [plan.sampling(method) for method in ("all_in_one", "mtl_sa", "stl")] == ["balanced", *["proportional"] * 2]
+    manifests = [f"results/tiny/data/d{number}/train.parquet" for number in range(2)]
+    assert [plan.equalized_tables(method) for method in ("all_in_one", "mtl_sa", "stl")] == [[], manifests, manifests]
+    assert make_plan().equalized_tables("mtl_sa") == []
+
+
+def test_the_epochs_are_parts_of_the_run_without_gaps():
+    plan = make_plan(tasks=("a", "b", "c"), training__schedule="cosine", training__initial_epochs=2)
+    parts = [plan.part_of_run(epoch) for epoch in range(5)]
+    assert parts[0][0] == 0
+    assert parts[-1][1] == 1
+    assert all(one[1] == other[0] for one, other in itertools.pairwise(parts))
+    # Two passes, and four thirds of one.
+    assert [round(end - start, 12) for start, end in parts] == [round(2 / (10 / 3), 12), *[round(0.1, 12)] * 4]
+    assert make_plan().part_of_run(3) == make_plan().part_of_run(0) == [0, 1], "nothing depends on it"
+
+
+def test_the_last_weights_teach_only_where_there_are_others():
+    assert not make_plan(labels__teacher="last").last_weights_teach
+    assert not make_plan(training__average=0.99).last_weights_teach
+    assert make_plan(training__average=0.99, labels__teacher="last").last_weights_teach
 
 
 def test_labels_that_an_epoch_does_not_make_are_refused_with_those_that_it_makes():

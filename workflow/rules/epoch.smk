@@ -13,23 +13,34 @@ TRAINING = {
     # Snakemake compares inputs without regard to their order.
     "order": PLAN.datasets,
     "batch_size": config["training"]["batch_size"],
-    "learning_rate": config["training"]["learning_rate"],
     "task_weights": json.dumps(
         {task: shared["weight"] for task, shared in config["tasks"].items() if shared["weight"] != 1}
     ),
-    "augmentation": config["training"]["augmentation"],
+    "class_weights": config["training"]["class_weights"],
+    "label_smoothing": config["training"]["label_smoothing"],
+    "optimizer": PLAN.optimizer_settings(),
+    "part": lambda wildcards: PLAN.part_of_run(int(wildcards.get("epoch", 0))),
+    "average": config["training"]["average"],
+    "augmentation": json.dumps(config["training"]["augmentation"]),
     "loader_workers": untracked(config["training"]["loader_workers"]),
 }
 TRAINING_OPTIONS = (
     " --seed {wildcards.seed}"
     " --batch-size {params.batch_size}"
-    " --learning-rate {params.learning_rate}"
     " --task-weights {params.task_weights:q}"
+    " --class-weights {params.class_weights}"
+    " --label-smoothing {params.label_smoothing}"
+    " --optimizer-name {params.optimizer[name]}"
+    " --weight-decay {params.optimizer[weight_decay]}"
+    " --momentum {params.optimizer[momentum]}"
+    " --clip-norm {params.optimizer[clip_norm]}"
+    " --learning-rate {params.optimizer[learning_rate]}"
+    " --rate-schedule {params.optimizer[schedule]}"
+    " --warmup {params.optimizer[warmup]}"
+    " --part {params.part}"
+    " --average {params.average}"
     " --loader-workers {params.loader_workers}"
-    " --horizontal-flip {params.augmentation[horizontal_flip]}"
-    " --shift {params.augmentation[shift]}"
-    " --brightness {params.augmentation[brightness]}"
-    " --contrast {params.augmentation[contrast]}"
+    " --augmentation {params.augmentation:q}"
     " --output-network {output.network}"
     " --output-optimizer {output.optimizer}"
     " --output-card {output.card}"
@@ -59,6 +70,10 @@ rule initialize_network:
         std=config["images"]["std"] or [],
         fit=config["images"]["fit"],
         separate=lambda wildcards: wildcards.initial == "initial_separate",
+        # Networks that share nothing mix nothing.
+        sampling=lambda wildcards: (
+            "proportional" if wildcards.initial == "initial_separate" else config["training"]["sampling"]
+        ),
         passes=config["training"]["initial_epochs"],
     shell:
         command(
@@ -73,6 +88,7 @@ rule initialize_network:
             " --std {params.std}"
             " --fit {params.fit}"
             " --separate {params.separate}"
+            " --sampling {params.sampling}"
             " --passes {params.passes}",
             TRAINING_OPTIONS,
         )
@@ -83,6 +99,7 @@ rule extract_features:
     input:
         network=lambda wildcards: previous_checkpoint(wildcards)["network"],
         card=lambda wildcards: previous_checkpoint(wildcards)["card"],
+        last=lambda wildcards: [previous_checkpoint(wildcards)["optimizer"]] if PLAN.last_weights_teach else [],
         table="<data>/train.parquet",
         images="<data>/train.npy",
     output:
@@ -104,6 +121,7 @@ rule extract_features:
             "python -m stages.epoch.extract_features"
             " --network {input.network}"
             " --card {input.card}"
+            " --last-weights {input.last}"
             " --table {input.table}"
             " --images {input.images}"
             " --tasks {params.tasks}"
@@ -289,6 +307,7 @@ rule train_epoch:
         unpack(previous_checkpoint),
         unpack(lambda wildcards: prepared(PLAN.trained_datasets(wildcards.method, int(wildcards.epoch)), "train")),
         labels=lambda wildcards: [path for _, path in epoch_labels(wildcards)],
+        equalized=lambda wildcards: PLAN.equalized_tables(wildcards.method),
     output:
         **{name: f"<epoch>/{file}" for name, file in CHECKPOINT_FILES.items()},
     log:
@@ -300,6 +319,8 @@ rule train_epoch:
         **TRAINING,
         code=identify("epoch.train_epoch"),
         schedule=lambda wildcards: PLAN.schedule(wildcards.method),
+        sampling=lambda wildcards: PLAN.sampling(wildcards.method),
+        strong_augmentation=lambda wildcards: json.dumps(PLAN.strong_augmentation(wildcards.method)),
         labels=lambda wildcards: [f"{task}={path}" for task, path in epoch_labels(wildcards)],
         label_transfer=lambda wildcards: "label_transfer" in METHODS[wildcards.method],
         regularization=lambda wildcards: PLAN.regularization(wildcards.method),
@@ -310,11 +331,14 @@ rule train_epoch:
         command(
             "python -m stages.epoch.train_epoch"
             " --schedule {params.schedule}"
+            " --sampling {params.sampling}"
+            " --strong-augmentation {params.strong_augmentation:q}"
             " --tables {input.tables}"
             " --images {input.images}"
             " --network {input.network}"
             " --optimizer {input.optimizer}"
             " --card {input.card}"
+            " --equalized {input.equalized}"
             " --labels {params.labels}"
             " --label-transfer {params.label_transfer}"
             " --laplacian {params.regularization[laplacian]}"
