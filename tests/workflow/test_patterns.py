@@ -144,12 +144,13 @@ def test_one_task_alone_and_turns_by_size(project):
 
 def test_tiny_domains_have_as_many_clusters_as_samples(project):
     datasets = copy_of_tiny()
-    datasets["portraits"]["samples"]["train"] = 3
-    project.write_config("few.yaml", datasets=datasets, mixture={"components": 5}, training__epochs=1)
+    del datasets["portraits"]["task"]
+    datasets["portraits"] |= {"labels": {"pose": "pose"}, "known": {"pose": 0.01}}
+    project.write_config("few.yaml", datasets=datasets, mixture={"components": 8}, training__epochs=1)
     output = project.snakemake("--cores", "2", config="few.yaml").stdout
-    assert "mixture.components: only 3 are used where samples with a label for 'pose' are so few" in output
+    assert "mixture.components: only 5 are used where samples with a label for 'pose' are so few" in output
     table = pq.read_table(project.results / "seed-0/mtl_sa/epoch-001/pose/snapshots/mixture/labeled.parquet")
-    assert table.num_rows == 3
+    assert table.num_rows == 5
     weights = read_table(project.results / "seed-0/mtl_sa/epoch-001/pose/snapshots/weights.parquet", WEIGHTS)
     assert np.isfinite(weights["selection_weight"]).all()
 
@@ -226,7 +227,8 @@ def test_fifteen_spellings_repeated_rows_and_images_beside_the_table(project):
     assert dataset["labels"] == {"emotion": "emotion", "age": "age"}
     assert (dataset["images"], dataset["duplicates"]) == ("images", "majority")
     assert len(settings["tasks"]["emotion"]["classes"]) == 7
-    project.snakemake("--cores", "2", "--config", "training={epochs: 2}", config="mine.yaml")
+    (project.folder / "short.yaml").write_text("training: {epochs: 2}\n")
+    project.snakemake("--configfile", "mine.yaml", "short.yaml", "--cores", "2", config=None)
     (network,) = (project.folder / "results").glob("*/seed-0/mtl_sa/network.safetensors")
     table = read_table(network.parents[2] / "data" / next(iter(settings["datasets"])) / "train.parquet", MANIFEST)
     assert len(set(table["label_emotion"])) == 7
