@@ -457,7 +457,13 @@ class Plan:
     def report(self, *, compared: bool) -> list[str]:
         """The figures and tables of the report, those of a comparison only where there is one."""
         rules = {rule: FIGURES[rule] for rule in FIGURES if compared or rule != "draw_comparison"}
-        return [f"{folder}/{file}" for folder, rule in self.pictures().items() for file in rules.get(rule, ())]
+        drawn = [f"{folder}/{file}" for folder, rule in self.pictures().items() for file in rules.get(rule, ())]
+        return [*drawn, self.report_explorer]
+
+    @property
+    def report_explorer(self) -> str:
+        """The folder of the report's own explorer, of few samples."""
+        return f"{self.layout['results']}/report/explorer"
 
     def pictures(self) -> dict[str, str]:
         """The rule that draws it by the folder of every part of the report; the comparison's is always among them."""
@@ -510,6 +516,7 @@ class Plan:
                 listed[path] = Artifact(path, "collect_samples", "viewing")
         path = f"{self.layout['results']}/explorer"
         listed[path] = Artifact(path, "export_explorer", "viewing")
+        listed[self.report_explorer] = Artifact(self.report_explorer, "sample_explorer", "report")
         for file in COMPARISON_FILES:
             path = f"{self.layout['results']}/{file}"
             listed[path] = Artifact(path, "sum_benchmarks" if file == "timing.md" else "compare_methods", "comparison")

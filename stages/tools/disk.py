@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 BYTES_PER_WEIGHT = 4
-BYTES_PER_STATE = 2 * BYTES_PER_WEIGHT
-"""Adam's two moments."""
+BYTES_PER_MOMENT = 4
+"""Of a weight: Adam keeps two moments, momentum one, and beside an average the last weights stay."""
 BYTES_PER_WEIGHT_ROW = 80
 """Of one sample in density.parquet and weights.parquet, after compression."""
 
@@ -45,6 +45,7 @@ def estimate_disk(
     keep_features: bool,
     n_networks: int,
     n_states: int,
+    n_moments: int = 2,
 ) -> dict[str, int]:
     """Bytes by kind of artifact.
 
@@ -61,14 +62,16 @@ def estimate_disk(
         methods: rows of workflow/methods.yaml.
         keep_features: whether features and responsibilities stay; else two epochs' worth do.
         n_networks: epochs of a run whose networks stay; the others go once it is finished.
-        n_states: epochs of a run whose states of Adam stay; the others go on the way.
+        n_states: epochs of a run whose states of the optimizer stay; the others go on the way.
+        n_moments: numbers that such a state holds for every weight.
     """
     height, width, channels = image_shape
     images = sum(one.n_samples for one in datasets) * height * width * channels
     features = labels = 0
     # Joint training, and separate networks where a method starts from those.
+    bytes_per_state = n_moments * BYTES_PER_MOMENT
     initial = {n_separate_parameters if method["schedule"] == "single" else n_parameters for method in methods}
-    checkpoints = sum(initial) * (BYTES_PER_WEIGHT + BYTES_PER_STATE)
+    checkpoints = sum(initial) * (BYTES_PER_WEIGHT + bytes_per_state)
     feature_row = {task: 4 * head_features + 4 * n + 8 for task, n in n_classes.items()}
     for method in methods:
         names = method["selection"] if isinstance(method.get("selection"), list | tuple) else ()
@@ -96,7 +99,7 @@ def estimate_disk(
         features += all_features if keep_features else 2 * max(per_epoch)
         kept = n_separate_parameters if method["schedule"] == "single" else n_parameters
         # The final network is one more.
-        checkpoints += kept * (BYTES_PER_WEIGHT * (n_networks + 1) + BYTES_PER_STATE * n_states)
+        checkpoints += kept * (BYTES_PER_WEIGHT * (n_networks + 1) + bytes_per_state * n_states)
     thinned_at_once = max(initial) * BYTES_PER_WEIGHT * (n_epochs - n_networks)
     return {
         "images": images,

@@ -66,6 +66,7 @@ def check_run(settings: dict, methods: list, n_seeds: int, results: Path) -> Non
         n_seeds=n_seeds,
         methods=methods,
         keep_features=settings["storage"]["keep_features"],
+        n_moments=(1 if settings["training"]["optimizer"] == "sgd" else 2) + (settings["training"]["average"] > 0),
         **count_kept(settings["storage"], settings["training"]["epochs"]),
     )
     check_disk(results, parts)

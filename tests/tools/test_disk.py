@@ -82,6 +82,11 @@ def test_sizes_are_readable(n_bytes, text):
     assert format_bytes(n_bytes) == text
 
 
+def test_optimizers_keep_more_or_less():
+    plain, averaged, momentum = (estimate(4, n_moments=n)["checkpoints"] for n in (2, 3, 1))
+    assert averaged - plain == plain - momentum == 100 * 4 * (1 + 4)
+
+
 def test_gaps_are_weighed_and_the_whole_dataset_is_run_through_the_network():
     gaps = [DatasetSize(130, 100, 1, {"expression": 30}, ["expression", "pose"])]
     kept = {"n_networks": 1, "n_states": 1}

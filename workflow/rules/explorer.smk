@@ -21,6 +21,7 @@ SAMPLES_OPTIONS = (
     " --augmented {params.augmented:q}"
     " --features {params.features:q}"
 )
+OWN_METRICS = [f"{PLAN.locate('run', method=method, seed=seed)}/metrics.parquet" for method, seed in PLAN.own_runs]
 EXPLORER_PARAMS = {
     **SAMPLES_PARAMS,
     "code": identify("report.export_explorer"),
@@ -51,7 +52,7 @@ rule explorer:
 rule export_explorer:
     input:
         unpack(lambda wildcards: what_runs_say(PLAN.own_runs)),
-        metrics=[f"{PLAN.locate('run', method=method, seed=seed)}/metrics.parquet" for method, seed in PLAN.own_runs],
+        metrics=OWN_METRICS,
     output:
         directory("<results>/explorer"),
     log:
@@ -63,6 +64,31 @@ rule export_explorer:
         **EXPLORER_PARAMS,
     shell:
         command(EXPLORER_COMMAND)
+
+
+# The same page with few samples, for the report, whose archive shall stay small.
+rule sample_explorer:
+    input:
+        unpack(lambda wildcards: what_runs_say(PLAN.own_runs)),
+        metrics=OWN_METRICS,
+    output:
+        report(
+            directory(PLAN.report_explorer),
+            category=CATEGORIES["samples"],
+            subcategory="experiment",
+            labels={"figure": "1 explorer"},
+            caption="../report/samples/explorer.rst",
+            htmlindex="index.html",
+        ),
+    log:
+        "<results_logs>/report/sample_explorer.log",
+    benchmark:
+        "<results_logs>/report/sample_explorer.benchmark.tsv"
+    threads: config["compute"]["threads"]
+    params:
+        **EXPLORER_PARAMS,
+    shell:
+        command(EXPLORER_COMMAND, " --max-samples 5000 --max-embedded 0")
 
 
 rule collect_samples:
