@@ -14,7 +14,7 @@ from PIL import Image
 
 from stages.storage.contracts import AUDIT, LABELS, MANIFEST, METRICS, WEIGHTS
 from stages.storage.tables import read_table
-from tests.workflow.conftest import TINY
+from tests.workflow.conftest import ROOT, TINY
 
 FACES = {"source": "synthetic_faces", "style": "dark_noisy", "samples": {"train": 60, "validation": 20, "test": 20}}
 BOTH = {"expression": "expression", "pose": "pose"}
@@ -79,6 +79,19 @@ def test_one_dataset_with_gaps(project):
     assert "* faces (pose): " in (run / "model_card.md").read_text()
     assert ", unknown 45\n" in (run / "model_card.md").read_text()
     assert project.plan(config="gaps.yaml") == {}
+
+
+def test_the_other_methods_on_gaps(project):
+    methods = list(yaml.safe_load((ROOT / "workflow/methods.yaml").read_text(encoding="utf-8")))
+    methods = [name for name in methods if name not in ("mtl_sa", "all_in_one", "stl", "dcn_ap", "lel_ltn", "only_mmd")]
+    datasets = {"faces": {**FACES, "seed": 1, "labels": BOTH, "known": {"expression": 0.5}}}
+    project.write_config("gaps.yaml", datasets=datasets, training__epochs=1, methods=methods)
+    project.snakemake("--cores", "2", config="gaps.yaml")
+    for method in methods:
+        run = project.results / "seed-0" / method
+        assert len(read_table(run / "metrics.parquet", METRICS)) == 2 * 2 * 2 * 2
+        weighed = [path.parent.parent.name for path in run.glob("epoch-001/*/faces/weights.parquet")]
+        assert weighed == ([] if method in ("sfsmr", "slrm") else ["expression"]), "pose has all its labels"
 
 
 def test_two_datasets_of_one_task_one_for_another_and_one_without_labels(project):
