@@ -36,9 +36,9 @@ $(BIN)/mtl-sa: pyproject.toml | $(VENV)/run.stamp
 
 install: $(VENV)/run.stamp $(BIN)/mtl-sa  ## set up .venv, and nothing else
 
-run: $(VENV)/run.stamp $(BIN)/mtl-sa  ## train the default experiment (config.yaml)
-	@set -o pipefail; PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores $(CORES) --profile workflow/profiles/default 2>&1 \
-		| grep --line-buffered --invert-match --extended-regexp '^(Select jobs to execute|Execute [0-9]+ jobs)'
+run: $(VENV)/run.stamp $(BIN)/mtl-sa  ## train the default experiment (config.yaml); VERBOSE=1 for the whole log
+	@PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores $(CORES) --profile workflow/profiles/default \
+		--quiet host $(if $(VERBOSE),,--logger epochs)
 
 # Targets stand first: options such as --quiet would take them for values of theirs.
 report: $(VENV)/run.stamp $(BIN)/mtl-sa  ## draw what a run did, into report.zip
