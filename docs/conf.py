@@ -1,5 +1,6 @@
 """How Sphinx builds these pages: `make docs`. Every page it makes opens from the disk and fetches nothing."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -27,3 +28,9 @@ nitpicky = True
 def setup(app):
     """What the pages need beyond Sphinx: formulas and flowcharts as drawings within them."""
     offline.setup(app)
+    app.connect("source-read", link_to_clone)
+
+
+def link_to_clone(app, name, source):
+    """Let links to pages outside this folder open the file in the clone, three folders above what is built."""
+    source[0] = re.sub(r"\[([^\]]+)\]\(\.\./([^)\s]+\.md)\)", r'<a href="../../../\2">\1</a>', source[0])
