@@ -1,10 +1,10 @@
 """What the pages say is runnable: marks in comments before blocks of code.
 
-    <!-- runnable -->              the block runs as printed, in a project whose default experiment is finished
-    <!-- runnable: MODULE -->      the same, where MODULE is installed
-    <!-- write: PATH -->           the block is a file
-    <!-- append: PATH -->          the block is the end of one
-    <!-- edit: PATH -->            the block says which lines of a file are replaced; @@ lies between places
+<!-- runnable -->              the block runs as printed, in a project whose default experiment is finished
+<!-- runnable: MODULE -->      the same, where MODULE is installed
+<!-- write: PATH -->           the block is a file
+<!-- append: PATH -->          the block is the end of one
+<!-- edit: PATH -->            the block says which lines of a file are replaced; @@ lies between places
 """
 
 import re
@@ -13,7 +13,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md")])
-MARK = re.compile(r"^<!-- (runnable|write|append|edit)(?:: (\S+))? -->\n\n?```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+MARK = re.compile(
+    r"^<!-- (runnable|write|append|edit)(?:: (\S+))? -->\n\n?```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL
+)
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,9 @@ def test_messages_in_the_docs_are_those_of_the_code():
     code = "\n".join(path.read_text(encoding="utf-8") for path in sources)
     # Strings that go on in the next line, and what is filled in.
     code = re.sub(r'"\s*\n\s*f?"', "", code)
-    rows = re.findall(r"^\| (`.+?`(?:, `.+?`)*) \|", (ROOT / "docs/troubleshooting.md").read_text(encoding="utf-8"), re.MULTILINE)
+    rows = re.findall(
+        r"^\| (`.+?`(?:, `.+?`)*) \|", (ROOT / "docs/troubleshooting.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
     assert len(rows) > 10
     for row in rows:
         for message in re.findall("`(.+?)`", row):
@@ -114,7 +116,9 @@ def test_edits_must_fit():
 
 
 def test_the_config_in_the_readme_is_one():
-    (text,) = re.findall(r"^```yaml\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    (text,) = re.findall(
+        r"^```yaml\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+    )
     settings, _ = load_experiment([], parse_yaml(text, "README.md"), "README.md")
     assert {name: list(list_labels(dataset)) for name, dataset in settings["datasets"].items()} == {
         "people": ["age", "gender"], "faces": ["expression"], "street": []

@@ -67,7 +67,9 @@ def test_the_run_says_how_far_it_is_and_what_to_do_next(finished):
     lines = (finished / "run.log").read_text().splitlines()
     numbers = [int(line[5:9]) for line in lines if line.startswith("epoch")]
     assert sorted(numbers) == [0, 1, 2, 3]
-    assert all(re.search(r"^epoch +\d of 3 .*expression +\d+\.\d%  pose +\d+\.\d%", line) for line in lines if "of 3" in line)
+    assert all(
+        re.search(r"^epoch +\d of 3 .*expression +\d+\.\d%  pose +\d+\.\d%", line) for line in lines if "of 3" in line
+    )
     place = lines.index("next:")
     assert lines[place - 2].startswith("* best on validation: epoch ")
     assert [line.split()[0] for line in lines[place + 1 : place + 4]] == ["snakemake", "snakemake", "mtl-sa"]
@@ -98,9 +100,14 @@ def test_what_is_marked_runs_as_printed(finished, page, tmp_path):
 def test_examples_are_short():
     text = (ROOT / "docs/extend.md").read_text(encoding="utf-8")
     for title, section in re.findall(r"^## (.+?)$(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL):
-        code = re.findall(r"^<!-- (write|append|edit): \S+ -->\n\n```\w+\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+        code = re.findall(
+            r"^<!-- (write|append|edit): \S+ -->\n\n```\w+\n(.*?)^```$", section, re.MULTILINE | re.DOTALL
+        )
         written = [
-            line for action, block in code for line in block.splitlines() if line.strip() and (action != "edit" or line[0] == "+")
+            line
+            for action, block in code
+            for line in block.splitlines()
+            if line.strip() and (action != "edit" or line[0] == "+")
         ]
         assert code, title
         assert len(written) < MOST_LINES, f"{title}: {len(written)}"
