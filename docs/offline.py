@@ -149,10 +149,8 @@ def draw_table(boxes: dict[str, Box], arrows: list[Arrow]) -> str:
     for arrow in arrows:
         labels[arrow.source, arrow.target] += f"{escape(arrow.label)} "
     head = "".join(f"<th>{names[name]}</th>" for name in targets)
-    rows = "".join(
-        f"<tr><th>{names[source]}</th>{''.join(f'<td>{labels.get((source, name), str())}</td>' for name in targets)}</tr>"
-        for source in names
-    )
+    cells = {name: "".join(f"<td>{labels.get((name, target), '')}</td>" for target in targets) for name in names}
+    rows = "".join(f"<tr><th>{names[name]}</th>{cells[name]}</tr>" for name in names)
     return (
         '<div class="table-wrapper"><table class="docutils align-default">'
         f"<thead><tr><th>from, to</th>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
@@ -227,8 +225,8 @@ def _draw_label(boxes: dict[str, Box], arrow: Arrow) -> str:
 
 
 def _draw_box(box: Box) -> str:
+    x, y = box.x + box.width / 2, box.y + PADDING / 2 + 0.75 * LINE
     lines = "".join(
-        f'<text x="{box.x + box.width / 2:.0f}" y="{box.y + PADDING / 2 + LINE * (number + 0.75):.0f}">{escape(line)}</text>'
-        for number, line in enumerate(box.lines)
+        f'<text x="{x:.0f}" y="{y + LINE * number:.0f}">{escape(line)}</text>' for number, line in enumerate(box.lines)
     )
     return f'<rect x="{box.x:.0f}" y="{box.y:.0f}" width="{box.width:.0f}" height="{box.height:.0f}" rx="5"/>{lines}'

@@ -1,4 +1,4 @@
-"""Write what a run left as TensorBoard events: `python docs/tensorboard_events.py results/faces/seed-0/mtl_sa events`."""
+"""Write what a run left as TensorBoard events: `python docs/tensorboard_events.py RUN FOLDER`, see docs/tools.md."""
 
 import json
 import sys
