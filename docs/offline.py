@@ -47,7 +47,7 @@ def draw_formula(latex: str) -> str:
     from matplotlib.textpath import TextPath, TextToPath
 
     formula = f"${' '.join(latex.split())}$"
-    with mpl.rc_context({"mathtext.fontset": "cm"}):
+    with mpl.rc_context({"mathtext.fontset": "stix"}):
         font = FontProperties(size=FORMULA_SIZE)
         path = TextPath((0, 0), formula, prop=font)
         width, height, depth = TextToPath().get_text_width_height_descent(formula, font, ismath=True)
