@@ -100,14 +100,14 @@ def find_last_epoch(path: str) -> int | None:
     return max((int(number) for place in places for number in re.findall(r"/epoch-(\d+)/", place)), default=None)
 
 
-def find_error(path: str) -> str:
-    """The line of a job's log that says what went wrong: the user's mistake, or the last one."""
+def find_error(path: str) -> str | None:
+    """The line of a job's log that says what went wrong: the user's mistake, or the last one; None if it is empty."""
     try:
         lines = [line for line in Path(path).read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
     except OSError:
         lines = []
     said = [line for line in lines if ": error: " in line]
-    return (said or lines or ["it left no word"])[-1]
+    return (said or lines or [None])[-1]
 
 
 def find_result(path: str) -> list[str]:
@@ -181,8 +181,10 @@ class EpochHandler(LogHandlerBase):
     def _follow(self, record: logging.LogRecord) -> None:
         event = getattr(record, "event", None)
         if event == LogEvent.RUN_INFO:
-            self._progress.n_epochs = record.stats.get("evaluate_network", 0)
-            self._progress.n_runs = record.stats.get("collect_metrics", 1)
+            # Jobs by rule.
+            stats = getattr(record, "stats", {})
+            self._progress.n_epochs = stats.get("evaluate_network", 0)
+            self._progress.n_runs = stats.get("collect_metrics", 1)
         elif event == LogEvent.JOB_INFO:
             self._jobs[record.jobid] = record
             self._show(record)
@@ -191,8 +193,9 @@ class EpochHandler(LogHandlerBase):
         elif event == LogEvent.JOB_ERROR:
             if record.jobid not in self._failed:
                 self._failed.add(record.jobid)
-                logs = list(record.log) or ["/dev/null"]
-                self._say(f"{find_error(logs[0])}\n  all that {record.rule_name} said: {logs[0]}", to=sys.stderr)
+                rule, log = record.rule_name, [*record.log, "no log"][0]
+                said = find_error(log) or f"{rule}: ended without a word"
+                self._say(said, f"  all that {rule} said: {log}", to=sys.stderr)
         elif event in (None, LogEvent.ERROR, LogEvent.GROUP_ERROR):
             # That a command failed, Snakemake says with all of the command; the job's own word comes next.
             if record.levelno >= logging.WARNING and "CalledProcessError" not in record.getMessage():
