@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 
-.PHONY: help install run report explore test lint format requirements benchmark unlock clean
+.PHONY: help install run report explore docs test lint format requirements benchmark unlock clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -36,9 +36,9 @@ $(BIN)/mtl-sa: pyproject.toml | $(VENV)/run.stamp
 
 install: $(VENV)/run.stamp $(BIN)/mtl-sa  ## set up .venv, and nothing else
 
-run: $(VENV)/run.stamp $(BIN)/mtl-sa  ## train the default experiment (config.yaml)
-	@set -o pipefail; PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores $(CORES) --profile workflow/profiles/default 2>&1 \
-		| grep --line-buffered --invert-match --extended-regexp '^(Select jobs to execute|Execute [0-9]+ jobs)'
+run: $(VENV)/run.stamp $(BIN)/mtl-sa  ## train the default experiment (config.yaml); VERBOSE=1 for the whole log
+	@PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores $(CORES) --profile workflow/profiles/default \
+		--quiet host $(if $(VERBOSE),,--logger epochs)
 
 # Targets stand first: options such as --quiet would take them for values of theirs.
 report: $(VENV)/run.stamp $(BIN)/mtl-sa  ## draw what a run did, into report.zip
@@ -47,6 +47,10 @@ report: $(VENV)/run.stamp $(BIN)/mtl-sa  ## draw what a run did, into report.zip
 
 explore: $(VENV)/run.stamp $(BIN)/mtl-sa  ## write the sample explorer of config.yaml, training first where needed
 	@PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores $(CORES) --profile workflow/profiles/default explorer
+
+docs: $(VENV)/dev.stamp  ## build the documentation into docs/_build/html
+	@$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
 
 test: $(VENV)/dev.stamp $(BIN)/mtl-sa  ## run the tests
 	@PATH="$(CURDIR)/$(BIN):$$PATH" pytest

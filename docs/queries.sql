@@ -1,4 +1,4 @@
--- Views over the tables of an experiment, for DuckDB; see docs/explorer.md.
+-- Views over the tables of an experiment, for DuckDB; see docs/tools.md.
 -- Run where results/ lies; another experiment is another folder here:
 SET VARIABLE results = 'results/faces';
 

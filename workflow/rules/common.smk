@@ -58,7 +58,9 @@ pathvars:
 SEARCH_PATHS = (
     f"PYTHONPATH={quote(str(BASE))}${{PYTHONPATH:+:$PYTHONPATH}} PATH={quote(str(Path(sys.executable).parent))}:$PATH"
 )
-shell.prefix(f"set -euo pipefail; export {SEARCH_PATHS}; ".replace("{", "{{").replace("}", "}}"))
+# What is printed goes to the logs alone where a logger says how far the run is; see workflow/progress.py.
+SILENCE = "exec >/dev/null; " if os.environ.get("STAGES_SILENT") else ""
+shell.prefix(f"set -euo pipefail; export {SEARCH_PATHS}; {SILENCE}".replace("{", "{{").replace("}", "}}"))
 
 
 # For jobs whose result does not depend on their threads: all cores, but for density those that the
