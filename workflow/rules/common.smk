@@ -15,9 +15,11 @@ from stages.core.weight_names import is_file
 from stages.core.errors import UserError
 from stages.settings.errors import SettingsError
 from stages.data.sources.label_files import audit_settings, decisive_settings, list_label_files, place_images
+from workflow.ending import leave_quietly, shorten_messages
 from workflow.identity import Code, FileCache, Libraries, digest_contents, find_device
 from workflow.launch import begin_run, load_settings, read_contents
 from workflow.plan import CHECKPOINT_FILES, HELD_OUT, SPLITS, Plan, PlanError
+from workflow.recovery import enter_folder
 
 # Each epoch waits for the one before it, and Snakemake follows such a chain by recursion.
 sys.setrecursionlimit(max(sys.getrecursionlimit(), 100_000))
@@ -42,6 +44,9 @@ except UserError as error:
     raise WorkflowError(str(error)) from None
 LIBRARIES = Libraries(f"{PLAN.layout['results']}/plan.json", redo=config["compute"]["redo_on_upgrade"])
 if workflow.is_main_process:
+    leave_quietly()
+    shorten_messages(workflow.output_settings.quiet)
+    enter_folder(workflow, PLAN.layout["results"], BASE)
     LIBRARIES.say_what_differs()
 
 
@@ -58,7 +63,8 @@ pathvars:
 SEARCH_PATHS = (
     f"PYTHONPATH={quote(str(BASE))}${{PYTHONPATH:+:$PYTHONPATH}} PATH={quote(str(Path(sys.executable).parent))}:$PATH"
 )
-shell.prefix(f"set -euo pipefail; export {SEARCH_PATHS}; ".replace("{", "{{").replace("}", "}}"))
+# Interrupts are for Snakemake, which then interrupts the stages; what they print shall still find its way.
+shell.prefix(f"trap '' INT HUP; set -euo pipefail; export {SEARCH_PATHS}; ".replace("{", "{{").replace("}", "}}"))
 
 
 # For jobs whose result does not depend on their threads: all cores, but for density those that the
