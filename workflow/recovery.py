@@ -23,53 +23,84 @@ ALIVE = Path(".snakemake/alive")
 """Held by all Snakemake processes of this project that live in a folder; a line for each says which machine, since
 when that is up, the process and its temporary folder."""
 LOCKS = Path(".snakemake/locks")
+STOPPED = Path(".snakemake/stopped")
+"""There until results are looked at that were written before the machine stopped."""
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
-def enter_folder(workflow: Any, results: str, base: Path) -> None:
+def enter_folder(workflow: Any) -> bool:
     """Count as alive in the current folder from now on, once what killed runs left there is removed.
 
     The kernel forgets who holds a file when that process dies, however it does. Where the disk knows no such holds,
     or where the last run was of another machine, whose processes nobody sees from here, Snakemake's lock stays.
 
-    Args:
-        workflow: Snakemake's.
-        results: folder of the experiment, from here.
-        base: folder of the Snakefile.
+    Returns:
+        Whether one was killed here while it had jobs; `tidy_results` then does the rest.
     """
+    killed = False
     # For whoever looks for what this process started.
     os.environ[MARK] = os.getcwd()
     with contextlib.suppress(OSError):
         ALIVE.parent.mkdir(exist_ok=True)
         # Open until this process ends. Whom it starts does not inherit that.
         file = os.open(ALIVE, os.O_RDWR | os.O_CREAT | os.O_APPEND)
-        mine = True
+        known = True
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            mine = _tidy_folder(results, base)
+            locked = LOCKS.is_dir() and any(LOCKS.iterdir())
+            before = _read_lines()
+            known = not locked or {host for host, *_ in before} == {platform.node()}
+            if known:
+                _remove_remains(before)
+                killed = locked
+                if killed and any(boot != _find_boot() for _, boot, *_ in before):
+                    STOPPED.touch()
+                os.ftruncate(file, 0)
         except BlockingIOError:
             pass
         finally:
             fcntl.flock(file, fcntl.LOCK_SH)
-        if mine:
+        # Where another workflow has locked the folder, nothing shall say that this one did.
+        if known:
             line = f"{platform.node()} {_find_boot()} {os.getpid()} {workflow.snakemake_tmp_dir}\n"
             os.write(file, line.encode())
             os.fsync(file)
             atexit.register(_leave_folder, file)
+    return killed
 
 
-def _tidy_folder(results: str, base: Path) -> bool:
-    """With nobody alive in it, remove what killed runs left; False where another workflow's lock is there."""
-    if LOCKS.is_dir() and any(LOCKS.iterdir()):
-        before = _read_lines()
-        if {host for host, *_ in before} != {platform.node()}:
-            return False
-        remove_remains(results, base, stopped={boot for _, boot, *_ in before} != {_find_boot()})
-        for *_, temporary in before:
-            if Path(temporary).name.startswith("snakemake"):
-                shutil.rmtree(temporary, ignore_errors=True)
-    os.truncate(ALIVE, 0)
-    return True
+def _remove_remains(before: list[list[str]]) -> None:
+    """Remove the lock, the processes and the temporary folders of runs that were killed, by their lines."""
+    if before:
+        _end_orphans()
+        remove_server_folders()
+    for host, *_, temporary in before:
+        if host == platform.node() and Path(temporary).name.startswith("snakemake"):
+            shutil.rmtree(temporary, ignore_errors=True)
+    remove_abandoned(ALIVE.parent)
+    for folder in ALIVE.parent.glob("shell_tmp.*"):
+        shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(LOCKS, ignore_errors=True)
+
+
+def tidy_results(results: str, base: Path) -> None:
+    """Remove what a killed run has left unfinished among its results.
+
+    Args:
+        results: folder of the experiment.
+        base: folder of the Snakefile.
+    """
+    if STOPPED.exists():
+        # What was last written may be half there.
+        if Path(results, "plan.json").is_file():
+            command = [sys.executable, "-m", "stages.tools.verify_artifacts", results, "--remove-damaged"]
+            subprocess.run(command, check=False, env={**os.environ, "PYTHONPATH": str(base)})
+        STOPPED.unlink()
+    for folder, folders, _ in os.walk(results):
+        remove_abandoned(Path(folder))
+        for name in [name for name in folders if name.startswith(".") and name.endswith(".tmp")]:
+            shutil.rmtree(Path(folder, name), ignore_errors=True)
+    print("A run was killed here; its lock and what else it left are removed.", file=sys.stderr, flush=True)
 
 
 def find_others() -> list[int]:
@@ -80,31 +111,7 @@ def find_others() -> list[int]:
     return [number for number in numbers if number != os.getpid() and psutil.pid_exists(number)]
 
 
-def remove_remains(results: str, base: Path, *, stopped: bool) -> None:
-    """Remove the lock, the processes and the temporary files of a run that was killed.
-
-    Args:
-        results: folder of the experiment.
-        base: folder of the Snakefile.
-        stopped: whether the machine stopped since, so that what was last written may be half there.
-    """
-    end_orphans()
-    if stopped and Path(results, "plan.json").is_file():
-        command = [sys.executable, "-m", "stages.tools.verify_artifacts", results, "--remove-damaged"]
-        subprocess.run(command, check=False, env={**os.environ, "PYTHONPATH": str(base)})
-    for folder, folders, _ in os.walk(results):
-        remove_abandoned(Path(folder))
-        for name in [name for name in folders if name.startswith(".") and name.endswith(".tmp")]:
-            shutil.rmtree(Path(folder, name), ignore_errors=True)
-    remove_abandoned(ALIVE.parent)
-    for folder in ALIVE.parent.glob("shell_tmp.*"):
-        shutil.rmtree(folder, ignore_errors=True)
-    remove_server_folders()
-    shutil.rmtree(LOCKS)
-    print("A run was killed here; its lock and what else it left are removed.", file=sys.stderr, flush=True)
-
-
-def end_orphans() -> None:
+def _end_orphans() -> None:
     """Kill what a dead run has started in this folder and nobody waits for."""
     import psutil
 

@@ -19,7 +19,12 @@ from workflow.ending import leave_quietly, shorten_messages
 from workflow.identity import Code, FileCache, Libraries, digest_contents, find_device
 from workflow.launch import begin_run, load_settings, read_contents
 from workflow.plan import CHECKPOINT_FILES, HELD_OUT, SPLITS, Plan, PlanError
-from workflow.recovery import enter_folder
+from workflow.recovery import enter_folder, tidy_results
+
+if workflow.is_main_process:
+    leave_quietly()
+    shorten_messages(workflow.output_settings.quiet)
+    KILLED = enter_folder(workflow)
 
 # Each epoch waits for the one before it, and Snakemake follows such a chain by recursion.
 sys.setrecursionlimit(max(sys.getrecursionlimit(), 100_000))
@@ -44,9 +49,8 @@ except UserError as error:
     raise WorkflowError(str(error)) from None
 LIBRARIES = Libraries(f"{PLAN.layout['results']}/plan.json", redo=config["compute"]["redo_on_upgrade"])
 if workflow.is_main_process:
-    leave_quietly()
-    shorten_messages(workflow.output_settings.quiet)
-    enter_folder(workflow, PLAN.layout["results"], BASE)
+    if KILLED:
+        tidy_results(PLAN.layout["results"], BASE)
     LIBRARIES.say_what_differs()
 
 
