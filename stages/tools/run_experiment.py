@@ -49,14 +49,15 @@ def write_command(given: list[str]) -> list[str]:
     rest = given[len(config) :]
     if config and not Path(config[0]).is_file():
         raise UserError(f"{config[0]}: does not exist; name the config of an experiment")
-    # Targets stand first: options with several values would take them for such.
-    command = [sys.executable, "-P", "-m", "snakemake", *rest, "--snakefile", str(BASE / "Snakefile")]
-    command += ["--configfile", *config] if config else []
+    added = ["--snakefile", str(BASE / "Snakefile")]
+    added += ["--configfile", *config] if config else []
     if not any(option.startswith(CORES) for option in rest):
-        command += ["--cores", "all"]
+        added += ["--cores", "all"]
     if "--profile" not in rest:
-        command += ["--profile", str(BASE / "workflow/profiles/default")]
-    return command
+        added += ["--profile", str(BASE / "workflow/profiles/default")]
+    # Targets stand first, or last behind this mark: options with several values would take them for such.
+    end = rest.index("--") if "--" in rest else len(rest)
+    return [sys.executable, "-P", "-m", "snakemake", *rest[:end], *added, *rest[end:]]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""What poses as an artifact or as pretrained weights is refused in one line, and nothing in it is executed."""
+"""What poses as an artifact or as pretrained weights is refused in one line, and nothing in it is executed.
+
+Names that shells and templates might take for more: test_places.py.
+"""
 
 import io
 import os

@@ -57,7 +57,10 @@ def test_a_run_that_is_killed_again_and_again_ends_as_if_it_never_was(make_place
     check(place)
     assert n_left <= n_early
     with capsys.disabled():
-        print(f"\n{n_kills} kills, {n_alone} of Snakemake alone; {n_finished + 1} runs ended, all to the same bits")
+        print(
+            f"\n{n_kills} kills, {n_alone} of Snakemake alone; {n_finished + 1} runs ended, all to the same bits; "
+            f"{n_left} empty folders of Snakemake's stayed behind"
+        )
 
 
 @pytest.fixture(scope="module")

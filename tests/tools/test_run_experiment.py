@@ -16,6 +16,7 @@ PROFILE = ["--profile", str(BASE / "workflow/profiles/default")]
         ([], [*SNAKEFILE, "--cores", "all", *PROFILE]),
         (["mine.yaml", "-c4"], ["-c4", *SNAKEFILE, "--configfile", "mine.yaml", *PROFILE]),
         (["comparison", "--cores=2", "-n"], ["comparison", "--cores=2", "-n", *SNAKEFILE, *PROFILE]),
+        (["-c1", "--", "file"], ["-c1", *SNAKEFILE, *PROFILE, "--", "file"]),
         (["mine.yaml", "--profile", "p"], ["--profile", "p", *SNAKEFILE, "--configfile", "mine.yaml"]),
     ],
 )
