@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 
-.PHONY: help install run report explore docs test lint format requirements benchmark unlock clean
+.PHONY: help install run report explore docs test lint format requirements benchmark clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -36,9 +36,8 @@ $(BIN)/mtl-sa: pyproject.toml | $(VENV)/run.stamp
 
 install: $(VENV)/run.stamp $(BIN)/mtl-sa  ## set up .venv, and nothing else
 
-run: $(VENV)/run.stamp $(BIN)/mtl-sa  ## train the default experiment (config.yaml); VERBOSE=1 for the whole log
-	@PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores $(CORES) --profile workflow/profiles/default \
-		--quiet host $(if $(VERBOSE),,--logger epochs)
+run: $(VENV)/run.stamp $(BIN)/mtl-sa  ## train the default experiment, or go on with it; VERBOSE=1 for the whole log
+	@exec $(BIN)/mtl-sa run --cores $(CORES) --quiet host $(if $(VERBOSE),,--logger epochs) 2>&1
 
 # Targets stand first: options such as --quiet would take them for values of theirs.
 report: $(VENV)/run.stamp $(BIN)/mtl-sa  ## draw what a run did, into report.zip
@@ -75,9 +74,6 @@ requirements: | $(BIN)/uv  ## pin requirements*.txt anew from pyproject.toml
 benchmark: $(VENV)/run.stamp  ## measure density and training throughput
 	$(BIN)/python -m benchmarks.local_density
 	$(BIN)/python -m benchmarks.training_throughput
-
-unlock: $(VENV)/run.stamp  ## release the lock that a killed run left behind
-	@PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --unlock
 
 clean:  ## delete results and logs (not the environment)
 	rm -rf results logs

@@ -11,7 +11,7 @@ PAGE = ROOT / "docs/architecture.md"
 MARKS = "<!-- imports: written by python -m docs.draw_architecture -->\n", "<!-- end of the imports -->\n"
 BOXES = {
     "rules": "Snakefile, workflow/rules",
-    "workflow": "workflow: plan, identity, launch, progress",
+    "workflow": "workflow: plan, launch and others",
     **{name: name for name in ("epoch", "baselines", "data", "report", "tools", "data/sources")},
     **{name: name for name in ("command", "settings", "storage", "core")},
 }

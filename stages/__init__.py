@@ -1,5 +1,15 @@
 import os
+import signal
 import sys
+
+# Of a job of the workflow, which interrupts it to end it, and ignored until here. There is nothing to tidy up yet.
+if "STAGE_RUN" in os.environ and sys.orig_argv[1:2] == ["-m"]:
+
+    def _leave(*_: object) -> None:
+        print(f"{sys.orig_argv[2].rpartition('.')[2]}: interrupted", file=sys.stderr, flush=True)
+        os._exit(128 + signal.SIGINT)
+
+    signal.signal(signal.SIGINT, _leave)
 
 # Of `python -m stages.<name>`, before any of its libraries is imported.
 if "STAGE_SERVERS" in os.environ and sys.orig_argv[1:2] == ["-m"]:

@@ -7,6 +7,7 @@ import atexit
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,13 +19,14 @@ from typing import Any
 import yaml
 from snakemake.exceptions import WorkflowError
 
-from stages.command.warm_start import make_server_folder
+from stages.command.warm_start import INTERRUPTS, make_server_folder
 from stages.core.task_labels import list_labels
 from stages.core.weight_names import is_file
 from stages.data.sources.registry import read_dataset
 from stages.settings.checks import find_paths, load_experiment
 from stages.settings.errors import SettingsError
 from stages.storage.files import replace_when_complete
+from workflow.ending import end_early
 from workflow.identity import Code, FileCache, Libraries
 from workflow.plan import Contents, Plan, needs_contents
 
@@ -107,11 +109,14 @@ def begin_run(workflow: Any, plan: Plan, libraries: Libraries, base: Path) -> No
     if any(Path(target).stem in ("comparison", "timing") for target in workflow.dag_settings.targets):
         names, seeds = plan.compared_methods, plan.compared_seeds
     methods = [plan.methods[name] for name in names]
+    servers: set[int] = set()
+    if workflow.local_exec:
+        end_early(servers)
     if not check(plan.settings, methods, len(seeds), plan.layout["results"], base):
         raise WorkflowError("The experiment cannot run; the line above says why. Nothing was written.")
     write_plan(libraries, plan, workflow, base)
     if plan.settings["compute"]["warm_start"] and workflow.local_exec:
-        start_servers(base)
+        start_servers(base, servers)
 
 
 def check(settings: Mapping[str, Any], methods: Sequence[Mapping], n_seeds: int, results: str, base: Path) -> bool:
@@ -146,17 +151,27 @@ def write_plan(libraries: Libraries, plan: Plan, workflow: Any, base: Path) -> N
         path_temporary.write_text(json.dumps(content, indent=0), encoding="utf-8")
 
 
-def start_servers(base: Path) -> None:
-    """Start what jobs on this machine are forked from; see stages/command/warm_start.py."""
+def start_servers(base: Path, servers: set[int]) -> None:
+    """Start what jobs on this machine are forked from, where that is possible; see stages/command/warm_start.py.
+
+    Args:
+        base: folder of the Snakefile.
+        servers: takes their processes.
+    """
     # After loading some of its system libraries, macOS lets no process fork.
     if sys.platform != "linux":
         return
-    folder = make_server_folder()
+    try:
+        folder = make_server_folder()
+    except OSError:
+        return
     if len(folder) > 90:
         os.rmdir(folder)
         return
+    # Where a server was killed, its socket is still there. What is registered first is called last.
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     # Servers inherit that: until they ignore interrupts, which are for Snakemake, these wait.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)
     try:
         for kind in ("network", "statistics"):
             server = subprocess.Popen(
@@ -164,6 +179,7 @@ def start_servers(base: Path) -> None:
                 stdin=subprocess.PIPE,
                 env=extend_search_path(base),
             )
+            servers.add(server.pid)
             # A server ends with its standard input, whichever way Snakemake ends.
             atexit.register(server.communicate)
     finally:

@@ -18,6 +18,7 @@ from stages.core.suggestions import suggest
 NAME = "mtl-sa"
 COMMANDS = {
     "describe": ("stages.tools.describe_data", "look at folders and tables, and write the config of an experiment"),
+    "run": ("stages.tools.run_experiment", "train an experiment, or go on with it (needs the clone)"),
     "check": ("stages.tools.check_config", "look at an experiment before it runs: settings, data, disk"),
     "predict": ("stages.tools.predict_images", "say what a network sees in images"),
     "evaluate": ("stages.tools.score_images", "score a network on labelled images"),
@@ -69,7 +70,7 @@ def describe_commands() -> str:
     return (
         f"usage: {NAME} COMMAND …\n\nMTL-SA: one network from image datasets that were each labelled for one task.\n\n"
         f"commands:\n{lines}\n\noptions:\n  -h, --help\n  --version\n\n"
-        f"example:\n  {NAME} predict --help\n\nTraining is done by Snakemake, in a clone of the project."
+        f"example:\n  {NAME} predict --help\n\nTraining needs a clone of the project."
     )
 
 

@@ -46,6 +46,8 @@ def run_stage(main: Callable[[], int | None]) -> NoReturn:
     shows its own.
     """
     name = Path(sys.argv[0]).stem
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+        signal.signal(signal.SIGINT, _interrupt)
     try:
         status = main() or 0
     except (UserError, OSError, MemoryError) as error:
@@ -67,6 +69,12 @@ def run_stage(main: Callable[[], int | None]) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
+
+
+def _interrupt(*_: object) -> NoReturn:
+    # Once: what tidies up after the first is not to be interrupted itself.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def show_progress(items: Iterable, *, description: str, total: int | None = None, unit: str = "batch") -> Iterable:

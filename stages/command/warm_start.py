@@ -41,6 +41,8 @@ KINDS = {
 }
 """The kind of server that a stage is forked from. A stage that is missing starts fast by itself."""
 
+INTERRUPTS = signal.SIGINT, signal.SIGHUP
+"""Signals from a terminal, which concern the workflow: it then ends its servers' jobs, and last them."""
 STARTED = b"+"
 TERMINATED = b"T"
 PR_SET_PDEATHSIG = 1
@@ -48,17 +50,26 @@ PR_SET_PDEATHSIG = 1
 
 
 def make_server_folder() -> str:
-    """A new folder for the sockets of servers; those of this user whose processes were killed are removed."""
+    """A new folder for the sockets of servers; those of this user whose processes were killed are removed.
+
+    Raises:
+        OSError: there is no temporary folder that can be written to.
+    """
+    import tempfile
+
+    remove_server_folders()
+    return tempfile.mkdtemp(prefix=f"{_begin_name()}{os.getpid()}-")
+
+
+def remove_server_folders() -> None:
+    """Remove the folders of servers that this user's processes left when they were killed."""
     import re
     import shutil
     import tempfile
-    from zlib import crc32
 
     from stages.storage.files import is_running
 
-    # A socket's path may have about 100 characters; hosts may share the place.
-    prefix = f"stages-{crc32(os.uname().nodename.encode()):08x}-"
-    place = tempfile.gettempdir()
+    prefix, place = _begin_name(), tempfile.gettempdir()
     for name in os.listdir(place):
         found = re.fullmatch(rf"{prefix}(\d{{1,9}})-\w+", name)
         if found and not is_running(int(found[1])):
@@ -66,7 +77,14 @@ def make_server_folder() -> str:
             with contextlib.suppress(OSError):
                 if os.lstat(path).st_uid == os.getuid():
                     shutil.rmtree(path)
-    return tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-")
+
+
+def _begin_name() -> str:
+    """How the names of this machine's folders begin: machines may share the place."""
+    from zlib import crc32
+
+    # Short, as a socket's path may have about 100 characters.
+    return f"stages-{crc32(os.uname().nodename.encode()):08x}-"
 
 
 def hand_over() -> None:
@@ -92,11 +110,9 @@ def hand_over() -> None:
                 return
         except OSError:
             return
-        try:
-            status = server.recv(1)
-        except KeyboardInterrupt:
-            # The terminal interrupts the job as well: it shall tidy up before its client leaves.
-            status = server.recv(1)
+        # Who interrupts this process interrupts the job as well: it shall tidy up before its client leaves.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        status = server.recv(1)
     if not status:
         print(f"{module}: error: its server was killed; run snakemake again", file=sys.stderr, flush=True)
     os._exit(status[0] if status else 1)
@@ -114,8 +130,9 @@ def serve(folder: str, kind: str) -> str | None:
     listener.bind(path)
     listener.listen(128)
     on_interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     # Blocked by the workflow since before this process began; what came meanwhile is forgotten.
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPTS)
     c_library = ctypes.CDLL(None)
     # A limit is for each job to set.
     for name in [name for name in os.environ if name.endswith("_NUM_THREADS")]:

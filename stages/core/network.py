@@ -143,9 +143,9 @@ def restore_network(specification: NetworkSpecification, weights: Mapping[str, T
     """
     with torch.device("meta"):
         network = MultiTaskNetwork(specification)
-    for name, value in network.state_dict().items():
-        if name in weights and weights[name].dtype != value.dtype:
-            raise RuntimeError(f"{name} is {weights[name].dtype}, not {value.dtype}")
+    if differences := _list_differences(network.state_dict(), weights):
+        more = f" and {len(differences) - 4} more" if len(differences) > 4 else ""
+        raise RuntimeError("; ".join(differences[:4]) + more)
     network.load_state_dict(weights, assign=True)
     network.pixel_mean = _scale_to_pixels(specification.mean)
     network.pixel_std = _scale_to_pixels(specification.std)
@@ -154,6 +154,21 @@ def restore_network(specification: NetworkSpecification, weights: Mapping[str, T
         network = MultiTaskNetwork(specification)
         network.load_state_dict(weights)
     return network
+
+
+def _list_differences(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
+    def describe(value: Tensor) -> str:
+        return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
+
+    return [
+        *(f"{name} is missing" for name in expected if name not in found),
+        *(f"{name} is unknown" for name in found if name not in expected),
+        *(
+            f"{name} is {describe(found[name])}, not {describe(expected[name])}"
+            for name in expected
+            if name in found and describe(found[name]) != describe(expected[name])
+        ),
+    ]
 
 
 def add_label_transfer(network: MultiTaskNetwork) -> MultiTaskNetwork:

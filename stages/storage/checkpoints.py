@@ -81,7 +81,8 @@ def load_network(
         network = restore_network(specification, {name: value.clone() for name, value in weights.items()})
     except (ValueError, RuntimeError) as error:
         raise UserError(
-            f"{path}: its weights do not fit its own description ({_shorten(error)}); delete it and run snakemake again"
+            f"{path}: its weights do not fit its own description ({_shorten(error, 300)}); delete it and run "
+            "snakemake again"
         ) from None
     for name, value in network.state_dict().items():
         # Ten times as fast as isfinite over all values: an extreme that is finite bounds finite values only.
@@ -252,9 +253,9 @@ def _read_digests(card: str | Path) -> dict[str, str]:
     return recorded.get("files", {})
 
 
-def _shorten(error: Exception) -> str:
+def _shorten(error: Exception, width: int = 200) -> str:
     """Its last line, which is the most specific one of torch's."""
-    return shorten((str(error).splitlines() or [type(error).__name__])[-1], 200, placeholder=" …")
+    return shorten((str(error).splitlines() or [type(error).__name__])[-1], width, placeholder=" …")
 
 
 def _check_fit(path: str | Path, specification: NetworkSpecification, split: PreparedSplit) -> None:

@@ -99,9 +99,11 @@ def open_split(path_table: str, path_images: str) -> PreparedSplit:
         raise UserError(f"{path_images}: does not exist; run snakemake for it first")
     try:
         # What is empty cannot be mapped.
-        images = np.load(path_images, mmap_mode="r" if len(table) else None)
+        images = np.load(path_images, mmap_mode="r" if len(table) else None, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
         raise UserError(f"{path_images}: is damaged ({error}); delete it and run snakemake again") from None
+    if not isinstance(images, np.ndarray):
+        raise UserError(f"{path_images}: is no array but an archive; delete it and run snakemake again")
     expected = (len(table), *table.metadata["image_shape"])
     if images.shape != expected or images.dtype != np.uint8:
         raise UserError(

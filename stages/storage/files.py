@@ -30,7 +30,7 @@ def replace_when_complete(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(path)
+    remove_abandoned(path.parent, re.escape(path.name))
     path_temporary = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.tmp")
     try:
         yield path_temporary
@@ -61,13 +61,18 @@ def replace_folder_when_complete(path: str | Path) -> Iterator[Path]:
         shutil.rmtree(path_temporary, ignore_errors=True)
 
 
-def _remove_abandoned(path: Path) -> None:
-    """Remove temporary files of `path` whose process is dead; those of other hosts may be alive there."""
-    pattern = re.compile(rf"\.{re.escape(path.name)}\.{re.escape(platform.node())}\.(\d{{1,9}})\.tmp")
-    for name in os.listdir(path.parent):
-        if (found := pattern.fullmatch(name)) and not is_running(int(found[1])):
+def remove_abandoned(folder: Path, name: str = ".+") -> None:
+    """Remove temporary files whose process is dead; those of other hosts may be alive there.
+
+    Args:
+        folder: where they are.
+        name: pattern of the names of the files that they were to become.
+    """
+    pattern = re.compile(rf"\.{name}\.{re.escape(platform.node())}\.(\d{{1,9}})\.tmp", re.DOTALL)
+    for temporary in os.listdir(folder):
+        if (found := pattern.fullmatch(temporary)) and not is_running(int(found[1])):
             with contextlib.suppress(OSError):
-                path.with_name(name).unlink()
+                Path(folder, temporary).unlink()
 
 
 def is_running(process: int) -> bool:

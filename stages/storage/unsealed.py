@@ -82,6 +82,8 @@ def read_images(path: Path) -> Images:
         values = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError) as error:
         raise UserError(f"{path}: is damaged ({str(error).splitlines()[0]}); run snakemake again for it") from None
+    if not isinstance(values, np.ndarray):
+        raise UserError(f"{path}: is no array but an archive; delete it and run snakemake again")
     record = check_record(path)
     flat = values.reshape(-1, order="A")
     minimum = maximum = None

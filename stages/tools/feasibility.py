@@ -1,5 +1,6 @@
 """Whether an experiment can run: its data, whether it fits together, and the disk."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -207,6 +208,10 @@ def check_disk(results: Path, parts: dict[str, int]) -> None:
     present = sum(path.stat().st_size for path in results.rglob("*") if path.is_file())
     needed = max(0, sum(parts.values()) - present)
     existing = next(folder for folder in (results, *results.resolve().parents) if folder.exists())
+    if not os.access(existing, os.W_OK):
+        raise UserError(
+            f"{results}: {existing} cannot be written to; ask for permission, or run in another folder (--directory)"
+        )
     free = shutil.disk_usage(existing).free
     if needed > free:
         raise UserError(

@@ -5,6 +5,7 @@ its inputs as they are now, and the folder with the list of what a finished run 
 said with the command that mends it: paste it in the folder where Snakemake runs.
 """
 
+import shutil
 import sys
 from functools import partial
 from pathlib import Path
@@ -17,9 +18,19 @@ from stages.storage.verification import describe_problems, examine, list_few, re
 def main(argv: list[str] | None = None) -> None:
     parser = stage_parser(__doc__, example="mtl-sa verify results/faces")
     parser.add_argument("results", type=Path, metavar="DIR", help="folder of an experiment: results/<experiment>")
+    parser.add_argument(
+        "--remove-damaged",
+        action="store_true",
+        help="only delete what is damaged, so that the next run makes it anew where something still needs it",
+    )
     options = parser.parse_args(argv)
     plan = read_plan(options.results)
     findings = examine(options.results, plan, partial(show_progress, description="verify", unit="artifact"))
+    if options.remove_damaged:
+        for path, reason in findings.damaged.items():
+            print(f"{options.results}/{path}: {reason}; deleted", file=sys.stderr)
+            remove_artifact(options.results / path)
+        return
     for line in describe_problems(findings):
         print(f"{options.results}/{line}", file=sys.stderr)
     if findings.left_over:
@@ -36,6 +47,14 @@ def main(argv: list[str] | None = None) -> None:
         print(f"To {purpose}:\n  {command}")
     if findings.n_problems:
         raise UserError(f"{options.results}: {findings.n_problems} artifacts have problems, see above")
+
+
+def remove_artifact(path: Path) -> None:
+    """Delete a file, or the folder that an artifact is."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 if __name__ == "__main__":

@@ -309,7 +309,7 @@ from workflow.launch import start_servers
 
 # A handler of its own, which servers do not inherit as they would that signals are ignored.
 signal.signal(signal.SIGINT, lambda *_: None)
-start_servers(Path.cwd())
+start_servers(Path.cwd(), set())
 end = time.monotonic() + 1.5
 while time.monotonic() < end:
     os.killpg(0, signal.SIGINT)

@@ -416,7 +416,5 @@ def test_a_killed_run_is_resumed_to_the_same_bits(finished, project):
             assert time.monotonic() < deadline, "the run never came to its first epoch"
             time.sleep(0.05)
         os.killpg(running.pid, signal.SIGKILL)
-    assert project.snakemake("--cores", "2", check=False).returncode != 0, "Snakemake's lock stands after a kill"
-    project.snakemake("--unlock")
     project.snakemake("--cores", "2", "--rerun-incomplete")
     assert digest_results(project.results) == digest_results(finished.results)

@@ -15,9 +15,16 @@ from stages.core.weight_names import is_file
 from stages.core.errors import UserError
 from stages.settings.errors import SettingsError
 from stages.data.sources.label_files import audit_settings, decisive_settings, list_label_files, place_images
+from workflow.ending import leave_quietly, shorten_messages
 from workflow.identity import Code, FileCache, Libraries, digest_contents, find_device
 from workflow.launch import begin_run, load_settings, read_contents
 from workflow.plan import CHECKPOINT_FILES, HELD_OUT, SPLITS, Plan, PlanError
+from workflow.recovery import enter_folder, tidy_results
+
+if workflow.is_main_process:
+    leave_quietly()
+    shorten_messages(workflow.output_settings.quiet)
+    KILLED = enter_folder(workflow)
 
 # Each epoch waits for the one before it, and Snakemake follows such a chain by recursion.
 sys.setrecursionlimit(max(sys.getrecursionlimit(), 100_000))
@@ -42,6 +49,8 @@ except UserError as error:
     raise WorkflowError(str(error)) from None
 LIBRARIES = Libraries(f"{PLAN.layout['results']}/plan.json", redo=config["compute"]["redo_on_upgrade"])
 if workflow.is_main_process:
+    if KILLED:
+        tidy_results(PLAN.layout["results"], BASE)
     LIBRARIES.say_what_differs()
 
 
@@ -60,7 +69,9 @@ SEARCH_PATHS = (
 )
 # What is printed goes to the logs alone where a logger says how far the run is; see workflow/progress.py.
 SILENCE = "exec >/dev/null; " if os.environ.get("STAGES_SILENT") else ""
-shell.prefix(f"set -euo pipefail; export {SEARCH_PATHS}; {SILENCE}".replace("{", "{{").replace("}", "}}"))
+# Interrupts are for Snakemake, which then interrupts the stages; what they print shall still find its way.
+PREFIX = f"trap '' INT HUP; set -euo pipefail; export {SEARCH_PATHS}; {SILENCE}"
+shell.prefix(PREFIX.replace("{", "{{").replace("}", "}}"))
 
 
 # For jobs whose result does not depend on their threads: all cores, but for density those that the
