@@ -18,6 +18,7 @@ from stages.data.sources.label_files import audit_settings, decisive_settings, l
 from workflow.identity import Code, FileCache, Libraries, digest_contents, find_device
 from workflow.launch import begin_run, load_settings, read_contents
 from workflow.plan import CHECKPOINT_FILES, HELD_OUT, SPLITS, Plan, PlanError
+from workflow.resources import list_resources
 
 # Each epoch waits for the one before it, and Snakemake follows such a chain by recursion.
 sys.setrecursionlimit(max(sys.getrecursionlimit(), 100_000))
@@ -65,6 +66,17 @@ shell.prefix(f"set -euo pipefail; export {SEARCH_PATHS}; ".replace("{", "{{").re
 # mixtures of the same features can use meanwhile.
 ALL_CORES = workflow.resource_settings.cores or config["compute"]["threads"]
 DENSITY_CORES = max(1, ALL_CORES - config["compute"]["threads"])
+
+
+DEVICE_KIND = find_device(config["compute"]["device"], os.environ)
+# On one machine they queue for the card: stages take the first that they see. A scheduler gives each its own.
+if DEVICE_KIND == "cuda" and workflow.local_exec and "gpu" not in workflow.global_resources:
+    workflow.register_resource("gpu", 1)
+
+
+def ask(rule):
+    """What a rule asks of a scheduler."""
+    return list_resources(rule, DEVICE_KIND)
 
 
 def identify(stage, *entries):

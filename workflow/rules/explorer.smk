@@ -59,6 +59,8 @@ rule export_explorer:
     benchmark:
         "<results_logs>/export_explorer.benchmark.tsv"
     threads: config["compute"]["threads"]
+    resources:
+        **ask("export_explorer"),
     params:
         **EXPLORER_PARAMS,
     shell:
@@ -76,6 +78,8 @@ rule collect_samples:
     benchmark:
         "<run_logs>/collect_samples.benchmark.tsv"
     threads: 1
+    resources:
+        **ask("collect_samples"),
     params:
         **SAMPLES_PARAMS,
         code=identify("report.collect_samples"),
