@@ -9,11 +9,11 @@ from collections.abc import Callable
 MEMORY_AND_TIME = {
     "prepare_images": (4_000, 240),
     "initialize_network": (8_000, 720),
-    "extract_features": (6_000, 60),
+    "extract_features": (12_000, 60),
     "train_epoch": (8_000, 360),
-    "evaluate_network": (6_000, 60),
-    "estimate_density": (6_000, 30),
-    "fit_mixture": (6_000, 30),
+    "evaluate_network": (12_000, 60),
+    "estimate_density": (4_000, 30),
+    "fit_mixture": (4_000, 30),
     "measure_discrepancy": (6_000, 30),
     "refine_labels": (6_000, 60),
     "export_network": (6_000, 30),
@@ -42,4 +42,3 @@ def list_resources(rule: str, device_kind: str) -> dict[str, Callable[..., int] 
         "runtime": lambda wildcards, attempt: minutes * 2 ** (attempt - 1),
         **cards,
     }
-

@@ -61,4 +61,3 @@ def test_trainings_on_one_machine_queue_for_its_card(project, limit, together):
     spans = [tuple(map(float, line.split())) for line in (project.folder / "spans").read_text().splitlines()]
     assert len(spans) == 3
     assert max(sum(start <= moment < end for start, end in spans) for moment, _ in spans) == together
-
