@@ -55,8 +55,6 @@ MpiDefault=none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 ReturnToService=2
-# How soon a new controller asks the node, which until then starts no further step of a job: a third of it.
-SlurmdTimeout=15
 MailProg=/bin/true
 AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost=127.0.0.1
