@@ -24,8 +24,8 @@ TASK = "style"
 BUDGET_SECONDS, BUDGET_GIGABYTES = 600, 6
 
 
-def write_features(path: Path, n_samples: int, n_classes: int, dim: int, seed: int) -> None:
-    """Unit-length features around one centre per class, in the layout of `extract_features`."""
+def write_features(path: Path, n_samples: int, n_classes: int, dim: int, seed: int, *, given: bool) -> None:
+    """Unit-length features around one centre per class, as `extract_features` leaves them; labels are given or not."""
     rng = np.random.default_rng(seed)
     centres = np.random.default_rng(0).normal(size=(n_classes, dim))
     shares = 1 / np.arange(1, n_classes + 1) ** 0.7
@@ -43,6 +43,7 @@ def write_features(path: Path, n_samples: int, n_classes: int, dim: int, seed: i
                     "sample_id": np.arange(start, start + n),
                     f"features_{TASK}": (features / np.linalg.norm(features, axis=1, keepdims=True)).astype("f4"),
                     f"soft_label_{TASK}": (soft / soft.sum(1, keepdims=True)).astype("f4"),
+                    f"label_{TASK}": (labels if given else np.full(n, -1)).astype("i4"),
                 }
             )
 
@@ -69,8 +70,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         unlabeled, labeled = folder / "unlabeled.parquet", folder / "labeled.parquet"
-        write_features(unlabeled, options.unlabeled, options.classes, options.dim, seed=1)
-        write_features(labeled, options.labeled, options.classes, options.dim, seed=2)
+        write_features(unlabeled, options.unlabeled, options.classes, options.dim, seed=1, given=False)
+        write_features(labeled, options.labeled, options.classes, options.dim, seed=2, given=True)
         files = {
             key: str(folder / f"{key}.out")
             for key in ("density", "mixture_u", "mixture_l", "responsibilities", "transport", "weights", "labels")

@@ -115,6 +115,8 @@ def begin_run(workflow: Any, plan: Plan, libraries: Libraries, base: Path) -> No
     if not check(plan.settings, methods, len(seeds), plan.layout["results"], base):
         raise WorkflowError("The experiment cannot run; the line above says why. Nothing was written.")
     write_plan(libraries, plan, workflow, base)
+    if not workflow.local_exec and plan.settings["compute"]["device"] == "auto":
+        print("compute.device: auto looks at this machine; say cuda or cpu for those that jobs run on", file=sys.stderr)
     if plan.settings["compute"]["warm_start"] and workflow.local_exec:
         start_servers(base, servers)
 

@@ -14,6 +14,8 @@ rule measure_discrepancy:
     benchmark:
         "<augmented_logs>/measure_discrepancy.benchmark.tsv"
     threads: config["compute"]["threads"]
+    resources:
+        **ask("measure_discrepancy"),
     params:
         code=identify("baselines.measure_discrepancy"),
         order=lambda wildcards: PLAN.datasets_of(wildcards.task),
@@ -45,6 +47,8 @@ rule refine_labels:
     benchmark:
         "<augmented_logs>/refine_labels.benchmark.tsv"
     threads: ALL_CORES
+    resources:
+        **ask("refine_labels"),
     params:
         code=identify("baselines.refine_labels"),
         refinement=lambda wildcards: METHODS[wildcards.method]["refinement"],

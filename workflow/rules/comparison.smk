@@ -33,6 +33,8 @@ rule compare_methods:
     benchmark:
         "<results_logs>/compare_methods.benchmark.tsv"
     threads: 1
+    resources:
+        **ask("compare_methods"),
     params:
         code=identify("report.compare_methods"),
         experiment=config["experiment"],
@@ -70,6 +72,8 @@ rule tabulate_experiments:
     benchmark:
         "<results_logs>/tabulate_experiments.benchmark.tsv"
     threads: 1
+    resources:
+        **ask("tabulate_experiments"),
     params:
         code=identify("report.tabulate_experiments"),
         paper_names=json.dumps({name: row["paper_name"] for name, row in METHODS.items()}),
@@ -95,6 +99,8 @@ rule sum_benchmarks:
     benchmark:
         "<results_logs>/sum_benchmarks.benchmark.tsv"
     threads: 1
+    resources:
+        **ask("sum_benchmarks"),
     params:
         code=identify("report.sum_benchmarks"),
         logs=untracked(PLAN.layout["results_logs"]),

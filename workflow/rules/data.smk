@@ -27,6 +27,8 @@ rule prepare_images:
     benchmark:
         "<data_logs>/prepare_images.benchmark.tsv"
     threads: ALL_CORES
+    resources:
+        **ask("prepare_images"),
     params:
         **READING,
         identity=identify_images,
@@ -62,6 +64,8 @@ rule prepare_audit:
     benchmark:
         "<data_logs>/audit/prepare_audit.benchmark.tsv"
     threads: 1
+    resources:
+        **ask("prepare_audit"),
     params:
         **READING,
         code=lambda wildcards: identify("data.prepare_audit", reader_of(wildcards.dataset)),

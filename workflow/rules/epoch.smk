@@ -3,7 +3,7 @@
 
 # Params of every stage that runs a network, and the options that hand them over.
 NETWORK = {
-    "device_kind": find_device(config["compute"]["device"], os.environ),
+    "device_kind": DEVICE_KIND,
     "device": untracked(config["compute"]["device"]),
     "n_threads": config["compute"]["threads"],
 }
@@ -58,6 +58,8 @@ rule initialize_network:
     benchmark:
         "<initial_logs>/initialize_network.benchmark.tsv"
     threads: config["compute"]["threads"]
+    resources:
+        **ask("initialize_network"),
     params:
         **TRAINING,
         code=identify("epoch.initialize_network"),
@@ -109,6 +111,8 @@ rule extract_features:
     benchmark:
         "<epoch_logs>/extract_features.{dataset}.benchmark.tsv"
     threads: config["compute"]["threads"]
+    resources:
+        **ask("extract_features"),
     params:
         **NETWORK,
         code=identify("epoch.extract_features"),
@@ -144,6 +148,8 @@ rule estimate_density:
     benchmark:
         "<augmented_logs>/estimate_density.benchmark.tsv"
     threads: DENSITY_CORES
+    resources:
+        **ask("estimate_density"),
     params:
         code=identify("epoch.estimate_density"),
         cutoff_quantile=config["density"]["cutoff_quantile"],
@@ -175,6 +181,8 @@ rule fit_mixture:
     benchmark:
         "<augmented_logs>/fit_mixture.benchmark.tsv"
     threads: config["compute"]["threads"]
+    resources:
+        **ask("fit_mixture"),
     params:
         code=identify("epoch.fit_mixture"),
         order=lambda wildcards: PLAN.datasets_of(wildcards.task),
@@ -214,6 +222,8 @@ rule weigh_distribution:
     benchmark:
         "<augmented_logs>/weigh_distribution.benchmark.tsv"
     threads: 1
+    resources:
+        **ask("weigh_distribution"),
     params:
         code=identify("epoch.weigh_distribution"),
         ground_distance=config["transport"]["ground_distance"],
@@ -242,6 +252,8 @@ rule estimate_reliability:
     benchmark:
         "<augmented_logs>/estimate_reliability.benchmark.tsv"
     threads: 1
+    resources:
+        **ask("estimate_reliability"),
     params:
         code=identify("epoch.estimate_reliability"),
         estimate=lambda wildcards: METHODS[wildcards.method].get("reliability", "none"),
@@ -274,6 +286,8 @@ rule materialize_labels:
     benchmark:
         "<augmented_logs>/materialize_labels.benchmark.tsv"
     threads: 1
+    resources:
+        **ask("materialize_labels"),
     params:
         code=identify("epoch.materialize_labels"),
         tables=lambda wildcards, input: [f"--{name} {input[name]}" for name in PLAN.selection_paths(**wildcards)],
@@ -315,6 +329,8 @@ rule train_epoch:
     benchmark:
         "<epoch_logs>/train_epoch.benchmark.tsv"
     threads: config["compute"]["threads"]
+    resources:
+        **ask("train_epoch"),
     params:
         **TRAINING,
         code=identify("epoch.train_epoch"),
@@ -364,6 +380,8 @@ rule evaluate_network:
     benchmark:
         "<seed_logs>/{checkpoint}/evaluate_network.benchmark.tsv"
     threads: config["compute"]["threads"]
+    resources:
+        **ask("evaluate_network"),
     params:
         **NETWORK,
         code=identify("epoch.evaluate_network"),

@@ -60,6 +60,8 @@ rule export_explorer:
     benchmark:
         "<results_logs>/export_explorer.benchmark.tsv"
     threads: config["compute"]["threads"]
+    resources:
+        **ask("export_explorer"),
     params:
         **EXPLORER_PARAMS,
     shell:
@@ -85,6 +87,8 @@ rule sample_explorer:
     benchmark:
         "<results_logs>/report/sample_explorer.benchmark.tsv"
     threads: config["compute"]["threads"]
+    resources:
+        **ask("sample_explorer"),
     params:
         **EXPLORER_PARAMS,
     shell:
@@ -102,6 +106,8 @@ rule collect_samples:
     benchmark:
         "<run_logs>/collect_samples.benchmark.tsv"
     threads: 1
+    resources:
+        **ask("collect_samples"),
     params:
         **SAMPLES_PARAMS,
         code=identify("report.collect_samples"),

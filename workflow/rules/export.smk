@@ -23,6 +23,8 @@ rule export_network:
     benchmark:
         "<run_logs>/export_network.benchmark.tsv"
     threads: config["compute"]["threads"]
+    resources:
+        **ask("export_network"),
     params:
         code=identify("report.export_network"),
         order=PLAN.datasets,
@@ -54,6 +56,8 @@ rule write_model_card:
     benchmark:
         "<run_logs>/write_model_card.benchmark.tsv"
     threads: 1
+    resources:
+        **ask("write_model_card"),
     params:
         template=digest_contents([BASE / "stages/report/model_card.md.jinja"], CONTENTS),
         code=identify("report.write_model_card", *sorted({reader_of(dataset) for dataset in DATASETS})),

@@ -13,6 +13,8 @@ rule audit_weights:
     benchmark:
         "<augmented_logs>/audit_weights.benchmark.tsv"
     threads: 1
+    resources:
+        **ask("audit_weights"),
     params:
         code=identify("report.audit_weights"),
     shell:
@@ -38,6 +40,8 @@ rule collect_metrics:
     benchmark:
         "<run_logs>/collect_metrics.benchmark.tsv"
     threads: 1
+    resources:
+        **ask("collect_metrics"),
     params:
         code=identify("report.collect_metrics"),
         # No inputs: networks that were thinned out shall not be trained again.

@@ -27,6 +27,8 @@ rule draw_overview:
     benchmark:
         "<results_logs>/report/draw_overview.benchmark.tsv"
     threads: 1
+    resources:
+        **ask("draw_overview"),
     params:
         code=identify("report.draw_overview"),
         images=[f"{name}={PLAN.locate('data', dataset=name)}/train.npy" for name in PLAN.datasets],
@@ -76,6 +78,8 @@ rule draw_training:
     benchmark:
         "<results_logs>/report/seed-{seed}/{method}/draw_training.benchmark.tsv"
     threads: 1
+    resources:
+        **ask("draw_training"),
     params:
         code=identify("report.draw_training"),
     shell:
@@ -104,6 +108,8 @@ rule draw_cross_stitch:
     benchmark:
         "<results_logs>/report/seed-{seed}/{method}/draw_cross_stitch.benchmark.tsv"
     threads: 1
+    resources:
+        **ask("draw_cross_stitch"),
     params:
         code=identify("report.draw_cross_stitch"),
     shell:
@@ -128,6 +134,8 @@ rule draw_weights:
     benchmark:
         f"{PAIR_LOGS}/draw_weights.benchmark.tsv"
     threads: 1
+    resources:
+        **ask("draw_weights"),
     params:
         code=identify("report.draw_weights"),
         epochs=weighed_epochs,
@@ -157,6 +165,8 @@ rule draw_truth:
     benchmark:
         f"{PAIR_LOGS}/draw_truth.benchmark.tsv"
     threads: 1
+    resources:
+        **ask("draw_truth"),
     params:
         code=identify("report.draw_truth"),
         epochs=weighed_epochs,
@@ -188,6 +198,8 @@ rule draw_domains:
     benchmark:
         f"{PAIR_LOGS}/draw_domains.benchmark.tsv"
     threads: 1
+    resources:
+        **ask("draw_domains"),
     params:
         code=identify("report.draw_domains"),
         epochs=weighed_epochs,
@@ -221,6 +233,8 @@ rule draw_map:
     benchmark:
         f"{PAIR_LOGS}/draw_map.benchmark.tsv"
     threads: 1
+    resources:
+        **ask("draw_map"),
     params:
         code=identify("report.draw_map"),
         epochs=end_epochs,
@@ -258,6 +272,8 @@ rule draw_samples:
     benchmark:
         f"{PAIR_LOGS}/draw_samples.benchmark.tsv"
     threads: 1
+    resources:
+        **ask("draw_samples"),
     params:
         code=identify("report.draw_samples"),
         epochs=end_epochs,
@@ -290,6 +306,8 @@ rule draw_comparison:
     benchmark:
         "<results_logs>/report/draw_comparison.benchmark.tsv"
     threads: 1
+    resources:
+        **ask("draw_comparison"),
     params:
         code=identify("report.draw_comparison"),
         compared=[str(path) for path in COMPARED],
