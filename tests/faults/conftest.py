@@ -2,7 +2,7 @@
 
 What else can go wrong is tested where it belongs:
 
-* artifacts damaged, swapped or missing: tests/epoch/test_damaged_inputs.py, tests/storage/, tests/workflow/test_verify.py
+* damaged, swapped, missing artifacts: tests/epoch/test_damaged_inputs.py, tests/storage/, tests/workflow/test_verify.py
 * bad images, decompression bombs, processes that are killed while they decode: tests/data/test_prepare_images.py
 * paths out of the data: tests/data/sources/test_table.py; odd names: there, tests/tools/ and tests/report/
 * names in report, explorer and cards: tests/report/, tests/browser/test_explorer.py
