@@ -68,6 +68,8 @@ class Place:
                 stdout=stdout or output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                # Where the tests themselves run under nohup, a run would rightly live on.
+                preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
                 **others,
             )
 

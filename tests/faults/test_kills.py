@@ -13,7 +13,7 @@ import pytest
 
 from tests.faults.conftest import kill_all
 
-N_KILLS = int(os.environ.get("FAULT_KILLS", "5"))
+N_KILLS = int(os.environ.get("FAULT_KILLS", "3"))
 SEED = int(os.environ.get("FAULT_SEED", "0"))
 LONGEST = float(os.environ.get("FAULT_SECONDS", "12"))
 """A moment is drawn up to so many seconds after a start: about what a whole run takes."""
