@@ -103,6 +103,7 @@ def open_split(path_table: str, path_images: str) -> PreparedSplit:
     except (ValueError, OSError, EOFError) as error:
         raise UserError(f"{path_images}: is damaged ({error}); delete it and run snakemake again") from None
     if not isinstance(images, np.ndarray):
+        images.close()
         raise UserError(f"{path_images}: is no array but an archive; delete it and run snakemake again")
     expected = (len(table), *table.metadata["image_shape"])
     if images.shape != expected or images.dtype != np.uint8:

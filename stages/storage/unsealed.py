@@ -83,6 +83,7 @@ def read_images(path: Path) -> Images:
     except (ValueError, EOFError) as error:
         raise UserError(f"{path}: is damaged ({str(error).splitlines()[0]}); run snakemake again for it") from None
     if not isinstance(values, np.ndarray):
+        values.close()
         raise UserError(f"{path}: is no array but an archive; delete it and run snakemake again")
     record = check_record(path)
     flat = values.reshape(-1, order="A")
