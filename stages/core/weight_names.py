@@ -1,7 +1,6 @@
 """What is known of pretrained weights by their name alone: the normalisation they were trained with, their licence."""
 
 from collections.abc import Sequence
-from pathlib import PurePath
 
 from stages.core.errors import UserError
 from stages.core.suggestions import suggest
@@ -64,8 +63,8 @@ def find_normalisation(
     if is_file(pretrained):
         from torchvision.models import get_model_weights
 
-        name = PurePath(pretrained).name
-        members = [one for one in get_model_weights(backbone) if PurePath(one.url).name == name]
+        name = _name_file(pretrained)
+        members = [one for one in get_model_weights(backbone) if _name_file(one.url) == name]
         if not members:
             raise UserError(
                 f"network.pretrained: '{pretrained}' has none of the names of torchvision's weights of {backbone}, so "
@@ -86,7 +85,7 @@ def describe_licence(backbone: str, pretrained: str | None) -> str | None:
     if pretrained is None:
         return None
     if is_file(pretrained):
-        return f"started from the file {PurePath(pretrained).name}; its licence is with whoever gave it out."
+        return f"started from the file {_name_file(pretrained)}; its licence is with whoever gave it out."
     if licence := find_weights(backbone, pretrained).meta.get("license"):
         return f"started from torchvision's {pretrained}, whose licence is {licence}."
     return (
@@ -94,3 +93,8 @@ def describe_licence(backbone: str, pretrained: str | None) -> str | None:
         "terms that derive from the data they were trained on. ImageNet's images are for non-commercial research and "
         "education only (image-net.org/download)."
     )
+
+
+def _name_file(place: str) -> str:
+    """The last part of a path or address."""
+    return place.rpartition("/")[2]

@@ -170,3 +170,54 @@ def test_bad_entries_of_published_lists_are_refused_unless_they_are_skipped(monk
     ):
         check(monkeypatch, tmp_path, datasets=datasets)
     check(monkeypatch, tmp_path, datasets=datasets, images={"on_error": "skip"})
+
+
+def share_task(folder, second, **shared):
+    """Two tables that are both labelled for the mood, the second with other rows, and what they share."""
+    datasets = {name: write_table(folder, name, rows) for name, rows in (("one", make_rows(9, "")), ("two", second))}
+    for dataset in datasets.values():
+        del dataset["columns"]["audit"], dataset["columns"]["label"], dataset["task"]
+        dataset["labels"] = {"mood": "label"}
+    return {"datasets": datasets, "tasks": {"mood": shared} if shared else {}}
+
+
+def test_classes_that_are_missing_somewhere_or_everywhere_are_said(monkeypatch, tmp_path, capsys):
+    second = [row.replace(",b,", ",a,") for row in make_rows(9, "")]
+    check(monkeypatch, tmp_path, **share_task(tmp_path, second, classes=["a", "b", "c"]))
+    printed = capsys.readouterr().out
+    assert "task mood: no sample has the label 'c'; nothing but pseudo labels could say it" in printed
+    assert "dataset two: has no training sample of 'b' for 'mood'; others have" in printed
+    assert "every sample has a label for every task: nothing is weighed" in printed
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda row: row.replace(",a,train", ",A,train"),
+            "task mood, in one and two: 'A', 'a' differ in case or blanks",
+        ),
+        (
+            lambda row: row.replace(",b,test", ",z,test"),
+            "task mood: no training sample has the label 'z', but some of test",
+        ),
+        (
+            lambda row: row.replace(",a,train", ",,train").replace(",b,train", ",,train"),
+            "dataset two: no training sample",
+        ),
+    ],
+)
+def test_labels_of_several_datasets_that_do_not_fit_are_refused(monkeypatch, tmp_path, change, message):
+    second = [change(row) for row in make_rows(9, "")]
+    with pytest.raises(ValueError, match=f"^{message}") as caught:
+        check(monkeypatch, tmp_path, **share_task(tmp_path, second))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_task_that_no_test_sample_knows_is_refused(monkeypatch, tmp_path):
+    changes = share_task(
+        tmp_path, [row.replace(",a,test", ",,test").replace(",b,test", ",,test") for row in make_rows(9, "")]
+    )
+    del changes["datasets"]["one"]
+    with pytest.raises(ValueError, match="^task mood: no sample of a test split has a label; it could not be scored"):
+        check(monkeypatch, tmp_path, **changes)

@@ -177,7 +177,7 @@ def copy_of_tiny():
     [
         (
             {"datasets": {"clinic": {"labels": {"mood": "mood", "age": "none"}}}},
-            r"dataset clinic: no training sample has a label for 'age'|no sample has a label for 'age'",
+            r"dataset clinic: .*labels\.csv: no sample has a label for 'age'; correct it or leave it out of `labels`",
         ),
         (
             {"datasets": {"clinic": {"labels": {"mood": "mood"}}, "web": {"labels": {"mood": "upper"}}}},
@@ -211,25 +211,26 @@ def test_labels_that_will_not_do_stop_a_run_before_its_first_job(project, change
 def test_fifteen_spellings_repeated_rows_and_images_beside_the_table(project):
     """From a table as people have them to a trained network, with nothing edited by hand."""
     spellings = {
-        "anger": ["anger", "ANGER", "Anger", "angry"],
+        "anger": ["anger", "ANGER", "angry"],
         "happiness": ["happiness", "HAPPINESS", "happy"],
         "sadness": ["sadness", "SADNESS"],
         "fear": ["fear", "FEAR"],
         "disgust": ["disgust", "DISGUST"],
         "surprise": ["surprise"],
         "neutral": ["neutral"],
+        "contempt": ["contempt"],
     }
-    assert sum(map(len, spellings.values())) == 15
+    assert (len(spellings), sum(map(len, spellings.values()))) == (8, 15)
     folder = project.folder / "mine"
     (folder / "images").mkdir(parents=True)
     rng, rows = np.random.default_rng(0), []
-    for number in range(210):
-        names = spellings[list(spellings)[number % 7]]
-        level = 20 + 30 * (number % 7)
+    for number in range(240):
+        names = spellings[list(spellings)[number % 8]]
+        level = 20 + 26 * (number % 8)
         pixels = rng.integers(level, level + 30, (20, 20, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / f"images/{number:03d}.png")
         age = ["old", "young"][number % 2] if number % 3 else ""
-        rows.append(f"{number:03d}.png,{names[number // 7 % len(names)]},{age}")
+        rows.append(f"{number:03d}.png,{names[number // 8 % len(names)]},{age}")
     (folder / "data").mkdir()
     (folder / "data/legend.csv").write_text("\n".join(["image,emotion,age", *rows, *rows[:8]]) + "\n")
     command = [sys.executable, "-m", "stages.tools.describe_data", "mine", "--output", "mine.yaml"]
@@ -239,10 +240,10 @@ def test_fifteen_spellings_repeated_rows_and_images_beside_the_table(project):
     (dataset,) = settings["datasets"].values()
     assert dataset["labels"] == {"emotion": "emotion", "age": "age"}
     assert (dataset["images"], dataset["duplicates"]) == ("images", "majority")
-    assert len(settings["tasks"]["emotion"]["classes"]) == 7
+    assert len(settings["tasks"]["emotion"]["classes"]) == 8
     (project.folder / "short.yaml").write_text("training: {epochs: 2}\n")
     project.snakemake("--configfile", "mine.yaml", "short.yaml", "--cores", "2", config=None)
     (network,) = (project.folder / "results").glob("*/seed-0/mtl_sa/network.safetensors")
     table = read_table(network.parents[2] / "data" / next(iter(settings["datasets"])) / "train.parquet", MANIFEST)
-    assert len(set(table["label_emotion"])) == 7
+    assert len(set(table["label_emotion"])) == 8
     assert len(set(table["path"])) == len(table)
