@@ -5,7 +5,7 @@ What else can go wrong is tested where it belongs:
 * damaged, swapped, missing artifacts: tests/epoch/test_damaged_inputs.py, tests/storage/, tests/workflow/test_verify.py
 * bad images, decompression bombs, processes that are killed while they decode: tests/data/test_prepare_images.py
 * paths out of the data: tests/data/sources/test_table.py; odd names: there, tests/tools/ and tests/report/
-* names in report, explorer and cards: tests/report/, tests/browser/test_explorer.py
+* names in report, explorer and cards: tests/report/, tests/browser/test_page.py
 * servers and clients that die, one by one: tests/command/test_warm_start.py
 * densities, mixtures and flows of degenerate inputs: tests/core/
 * settings, data or disk that will not do: tests/workflow/test_pipeline.py, tests/tools/test_check_experiment.py
