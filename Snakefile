@@ -53,6 +53,11 @@ rule verify:
         command("python -m stages.tools.verify_artifacts {params.results}")
 
 
+for one in workflow.rules:
+    if one.shellcmd:
+        one.set_params(by_name=name_values(dict(one.params.items())))
+
+
 # Stops a run before its first job where its data, its settings or the disk will not do.
 onstart:
     begin_run(workflow, PLAN, LIBRARIES, BASE)

@@ -5,7 +5,7 @@ of all artifacts that it gives. It speaks of the set of tasks that a dataset has
 datasets that have labels for a task; that each set holds one is the paper's case.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
@@ -450,9 +450,31 @@ class Plan:
         return [artifact.path for artifact in self.artifacts() if artifact.rule == "audit_weights"]
 
     def weighed_epochs(self, method: str, task: str, dataset: str) -> list[int]:
-        """The epochs of a method that weigh the samples of a dataset for a task."""
+        """The epochs of a method that weigh the samples of a dataset for a task.
+
+        Raises:
+            PlanError: there are none.
+        """
         epochs = range(1, self.last_epoch + 1)
-        return [epoch for epoch in epochs if (task, dataset) in self.augmentations(method, epoch)]
+        found = [epoch for epoch in epochs if (task, dataset) in self.augmentations(method, epoch)]
+        if not found:
+            raise PlanError(f"No epoch of '{method}' makes labels for '{task}' of '{dataset}'")
+        return found
+
+    def held_back(self, task: str, dataset: str) -> list[str]:
+        """The table of a dataset's labels that are held back for a task, where there are any."""
+        known = task in self.audited_tasks(dataset)
+        return [f"{self.locate('data', dataset=dataset)}/audit/train.parquet"] if known else []
+
+    def label_tables(self, runs: Iterable[tuple[str, int]]) -> list[str]:
+        """Weights and labels of all epochs of some runs, given as method and seed."""
+        folders = [
+            self.locate("augmented", task=task, dataset=dataset, method=method, seed=seed, epoch=epoch)
+            for method, seed in runs
+            for epoch in range(1, self.last_epoch + 1)
+            for task, dataset in self.augmentations(method, epoch)
+        ]
+        return [f"{folder}/{table}.parquet" for folder in folders for table in ("weights", "labels")]
 
     def report(self, *, compared: bool) -> list[str]:
         """The figures and tables of the report, those of a comparison only where there is one."""
@@ -516,7 +538,7 @@ class Plan:
                 listed[path] = Artifact(path, "collect_samples", "viewing")
         path = f"{self.layout['results']}/explorer"
         listed[path] = Artifact(path, "export_explorer", "viewing")
-        listed[self.report_explorer] = Artifact(self.report_explorer, "sample_explorer", "report")
+        listed[self.report_explorer] = Artifact(self.report_explorer, "export_explorer", "report")
         for file in COMPARISON_FILES:
             path = f"{self.layout['results']}/{file}"
             listed[path] = Artifact(path, "sum_benchmarks" if file == "timing.md" else "compare_methods", "comparison")

@@ -18,7 +18,6 @@ MEMORY_AND_TIME = {
     "refine_labels": (6_000, 60),
     "export_network": (6_000, 30),
     "export_explorer": (8_000, 120),
-    "sample_explorer": (8_000, 120),
     "collect_samples": (8_000, 60),
     "draw_map": (6_000, 60),
 }

@@ -19,7 +19,7 @@ from stages.storage.seals import check_seal, find_footer
 from stages.storage.tables import read_any, read_table
 
 PLAN = "plan.json"
-FOLDERS = dict.fromkeys(("export_explorer", "sample_explorer"), "explorer.json")
+FOLDERS = {"export_explorer": "explorer.json"}
 """Rules whose artifact is a folder, and the file in it that records all others."""
 SEALED = (".parquet", ".json", ".md")
 MAX_LISTED = 3

@@ -173,6 +173,10 @@ CHANGES = {
     "the length of gradients": (set_keys(training__clip_norm=1), TRAINING),
     "the schedule of the learning rate": (set_keys(training__schedule="cosine"), TRAINING),
     "the warm-up of the learning rate": (set_keys(training__warmup=0.1), TRAINING),
+    "values that change places": (
+        set_keys(mixture__components=100, mixture__max_iterations=2),
+        from_labels("fit_mixture"),
+    ),
     "the average of the weights": (set_keys(training__average=0.9), TRAINING),
     "whose labels they would be if there were an average": (set_keys(labels__teacher="last"), {}),
     "what mixed batches draw": (set_keys(training__sampling="balanced"), TRAINING),

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from tests.workflow.conftest import ROOT, TINY
-from workflow.plan import Plan, PlanError
+from workflow.plan import Contents, Plan, PlanError, needs_contents
 
 METHODS = yaml.safe_load((ROOT / "workflow/methods.yaml").read_text(encoding="utf-8"))
 DEFAULTS = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
@@ -238,3 +238,46 @@ def test_audits_are_of_labels_held_back():
         "results/tiny/seed-0/mtl_sa/epoch-001/pose/snapshots/audit.parquet",
         "results/tiny/seed-0/mtl_sa/epoch-002/expression/portraits/audit.parquet",
     ]
+
+
+def make_gaps(**changes):
+    """A plan of a table with gaps in one of its two tasks, a dataset for a third, and one without labels."""
+    settings = copy.deepcopy(DEFAULTS) | {"experiment": "tiny", "seeds": [0]}
+    settings["datasets"] = {
+        "clinic": {"source": "table", "labels": {"a": "x", "b": "y"}, "audit": {"c": "z"}},
+        "web": {"source": "image_folder", "task": "c"},
+        "street": {"source": "image_folder", "labels": {}},
+    }
+    settings["training"]["epochs"] = 6
+    settings["schedule"] = {"turns": "in_turn"} | changes
+    contents = {name: Contents(n, {}) for name, n in (("web", 20), ("street", 10))}
+    return Plan(settings, METHODS, {"clinic": Contents(30, {"a": 0, "b": 4})} | contents)
+
+
+def test_labels_are_made_where_some_lack_and_from_all_that_have_them():
+    plan = make_gaps()
+    assert plan.tasks == ["a", "b", "c"]
+    assert plan.augmentations("mtl_sa", 1) == [("b", "clinic"), ("c", "clinic")]
+    assert plan.augmentations("mtl_sa", 2) == [("a", "web"), ("b", "web")]
+    assert plan.augmentations("mtl_sa", 3) == [("a", "street"), ("b", "street"), ("c", "street")]
+    assert plan.feature_tasks("mtl_sa", 1, "clinic") == ["b", "c"], "its own samples with a label are compared, too"
+    assert plan.feature_tasks("mtl_sa", 3, "clinic") == ["a", "b"]
+    assert plan.feature_tasks("mtl_sa", 3, "street") == ["a", "b", "c"]
+    assert plan.held_back("c", "clinic") == ["results/tiny/data/clinic/audit/train.parquet"]
+    assert plan.held_back("b", "clinic") == []
+    assert plan.weighed_epochs("mtl_sa", "b", "clinic") == [1, 4]
+    with pytest.raises(PlanError, match="No epoch of 'mtl_sa' makes labels for 'a' of 'clinic'"):
+        plan.weighed_epochs("mtl_sa", "a", "clinic")
+
+
+def test_turns_by_size_keep_to_the_shares_of_the_images():
+    plan = make_gaps(turns="by_size")
+    turns = [plan.find_turn(epoch) for epoch in range(1, 13)]
+    assert turns[:6] == ["clinic", "web", "clinic", "street", "web", "clinic"]
+    assert [turns.count(name) for name in plan.datasets] == [6, 4, 2]
+    assert plan.find_turn(2) == "web", "whatever was asked before"
+
+
+def test_only_what_may_have_gaps_or_sizes_that_count_is_read():
+    assert [needs_contents(make_gaps().settings, name) for name in ("clinic", "web", "street")] == [True, False, False]
+    assert all(needs_contents(make_gaps(turns="by_size").settings, name) for name in ("clinic", "web", "street"))

@@ -1,5 +1,6 @@
 # What the rules share: the plan of the run, what identifies a result, options of several stages.
 import atexit
+import inspect
 import json
 import os
 import sys
@@ -107,6 +108,22 @@ def untracked(value):
     return lambda wildcards, input: value(wildcards) if callable(value) else value
 
 
+def name_values(params):
+    """A param that says which of the others has which value.
+
+    Snakemake compares the values of params as a set: 0.9 in the place of 0 would not be seen where both also stand
+    elsewhere.
+    """
+    tracked = {
+        name: value
+        for name, value in params.items()
+        if not callable(value) or "input" not in inspect.signature(value).parameters
+    }
+    return lambda wildcards: json.dumps(
+        {name: value(wildcards) if callable(value) else value for name, value in tracked.items()}, default=str
+    )
+
+
 def disposable(path):
     """An artifact that storage.keep_features: false deletes once it is used."""
     return path if config["storage"]["keep_features"] else temp(path)
@@ -182,19 +199,12 @@ def cache_options(wildcards):
 
 def what_runs_say(runs):
     """Inputs about the samples, of the training splits and of runs; features are read where they still are."""
-    labels = [
-        f"{PLAN.locate('augmented', task=task, dataset=dataset, method=method, seed=seed, epoch=epoch)}/{table}.parquet"
-        for method, seed in runs
-        for epoch in range(1, PLAN.last_epoch + 1)
-        for task, dataset in PLAN.augmentations(method, epoch)
-        for table in ("weights", "labels")
-    ]
     return {
         **prepared(PLAN.datasets, "train"),
         "audits": [
             f"{PLAN.locate('data', dataset=dataset)}/audit/train.parquet" for dataset in PLAN.audited_datasets()
         ],
-        "labels": labels,
+        "labels": PLAN.label_tables(runs),
     }
 
 
@@ -240,12 +250,10 @@ def pair_folder(part):
 
 def weighed_epochs(wildcards):
     """The epochs that weigh a dataset's samples for a task."""
-    epochs = PLAN.weighed_epochs(wildcards.method, wildcards.task, wildcards.dataset)
-    if not epochs:
-        raise WorkflowError(
-            f"No epoch of '{wildcards.method}' makes labels for '{wildcards.task}' of '{wildcards.dataset}'"
-        )
-    return epochs
+    try:
+        return PLAN.weighed_epochs(wildcards.method, wildcards.task, wildcards.dataset)
+    except PlanError as error:
+        raise WorkflowError(str(error)) from None
 
 
 def end_epochs(wildcards):
@@ -272,8 +280,7 @@ def features_at_ends(datasets):
 
 def held_back(wildcards):
     """Labels held back for a task, where a dataset has such."""
-    known = wildcards.task in PLAN.audited_tasks(wildcards.dataset)
-    return [f"{PLAN.locate('data', dataset=wildcards.dataset)}/audit/train.parquet"] if known else []
+    return PLAN.held_back(wildcards.task, wildcards.dataset)
 
 
 def audit_option(wildcards):

@@ -24,9 +24,6 @@ TRAINING = {
     "augmentation": json.dumps(config["training"]["augmentation"]),
     "loader_workers": untracked(config["training"]["loader_workers"]),
 }
-# Snakemake compares the values of params as a set: 0.9 in the place of 0 would not be seen where both also stand
-# elsewhere.
-TRAINING["by_name"] = json.dumps({name: value for name, value in TRAINING.items() if not callable(value)})
 TRAINING_OPTIONS = (
     " --seed {wildcards.seed}"
     " --batch-size {params.batch_size}"
@@ -69,10 +66,6 @@ rule initialize_network:
         backbone=config["network"]["backbone"],
         pretrained=untracked(config["network"]["pretrained"] or "none"),
         pretrained_digest=pretrained_digest(),
-        network_by_name=json.dumps(
-            [config["network"]["head_features"], config["network"]["cross_stitch_identity"]]
-            + [config["training"]["initial_epochs"]]
-        ),
         head_features=config["network"]["head_features"],
         cross_stitch_identity=config["network"]["cross_stitch_identity"],
         mean=config["images"]["mean"] or [],
@@ -193,7 +186,6 @@ rule fit_mixture:
     params:
         code=identify("epoch.fit_mixture"),
         order=lambda wildcards: PLAN.datasets_of(wildcards.task),
-        by_name=json.dumps(config["mixture"]),
         components=config["mixture"]["components"],
         covariance=config["mixture"]["covariance"],
         max_iterations=config["mixture"]["max_iterations"],

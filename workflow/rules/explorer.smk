@@ -21,7 +21,6 @@ SAMPLES_OPTIONS = (
     " --augmented {params.augmented:q}"
     " --features {params.features:q}"
 )
-OWN_METRICS = [f"{PLAN.locate('run', method=method, seed=seed)}/metrics.parquet" for method, seed in PLAN.own_runs]
 EXPLORER_PARAMS = {
     **SAMPLES_PARAMS,
     "code": identify("report.export_explorer"),
@@ -40,6 +39,7 @@ EXPLORER_COMMAND = (
     " --runs {params.runs}"
     " --metrics {params.metrics}"
     " --threads {params.n_threads}"
+    " {params.limits}"
     " --output {output}"
 ) + SAMPLES_OPTIONS
 
@@ -49,33 +49,14 @@ rule explorer:
         "<results>/explorer",
 
 
+# With all samples, and for the report, whose archive shall stay small, with few.
 rule export_explorer:
     input:
         unpack(lambda wildcards: what_runs_say(PLAN.own_runs)),
-        metrics=OWN_METRICS,
-    output:
-        directory("<results>/explorer"),
-    log:
-        "<results_logs>/export_explorer.log",
-    benchmark:
-        "<results_logs>/export_explorer.benchmark.tsv"
-    threads: config["compute"]["threads"]
-    resources:
-        **ask("export_explorer"),
-    params:
-        **EXPLORER_PARAMS,
-    shell:
-        command(EXPLORER_COMMAND)
-
-
-# The same page with few samples, for the report, whose archive shall stay small.
-rule sample_explorer:
-    input:
-        unpack(lambda wildcards: what_runs_say(PLAN.own_runs)),
-        metrics=OWN_METRICS,
+        metrics=[f"{PLAN.locate('run', method=method, seed=seed)}/metrics.parquet" for method, seed in PLAN.own_runs],
     output:
         report(
-            directory(PLAN.report_explorer),
+            directory("<results>/{page}"),
             category=CATEGORIES["samples"],
             subcategory="experiment",
             labels={"figure": "1 explorer"},
@@ -83,16 +64,19 @@ rule sample_explorer:
             htmlindex="index.html",
         ),
     log:
-        "<results_logs>/report/sample_explorer.log",
+        "<results_logs>/{page}/export_explorer.log",
     benchmark:
-        "<results_logs>/report/sample_explorer.benchmark.tsv"
+        "<results_logs>/{page}/export_explorer.benchmark.tsv"
+    wildcard_constraints:
+        page="explorer|report/explorer",
     threads: config["compute"]["threads"]
     resources:
-        **ask("sample_explorer"),
+        **ask("export_explorer"),
     params:
         **EXPLORER_PARAMS,
+        limits=lambda wildcards: "--max-samples 5000 --max-embedded 0" if "/" in wildcards.page else "",
     shell:
-        command(EXPLORER_COMMAND, " --max-samples 5000 --max-embedded 0")
+        command(EXPLORER_COMMAND)
 
 
 rule collect_samples:
