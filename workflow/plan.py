@@ -466,6 +466,11 @@ class Plan:
         known = task in self.audited_tasks(dataset)
         return [f"{self.locate('data', dataset=dataset)}/audit/train.parquet"] if known else []
 
+    def name_domains(self, task: str, dataset: str) -> list[str]:
+        """What figures call the unlabeled and the labeled domain, of which one dataset may have a share in both."""
+        labeled = self.datasets_of(task)
+        return [f"{dataset} (unlabelled)" if dataset in labeled else dataset, "+".join(labeled)]
+
     def label_tables(self, runs: Iterable[tuple[str, int]]) -> list[str]:
         """Weights and labels of all epochs of some runs, given as method and seed."""
         folders = [

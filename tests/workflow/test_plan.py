@@ -265,6 +265,8 @@ def test_labels_are_made_where_some_lack_and_from_all_that_have_them():
     assert plan.feature_tasks("mtl_sa", 3, "street") == ["a", "b", "c"]
     assert plan.held_back("c", "clinic") == ["results/tiny/data/clinic/audit/train.parquet"]
     assert plan.held_back("b", "clinic") == []
+    assert plan.name_domains("b", "clinic") == ["clinic (unlabelled)", "clinic"]
+    assert plan.name_domains("b", "web") == ["web", "clinic"]
     assert plan.weighed_epochs("mtl_sa", "b", "clinic") == [1, 4]
     with pytest.raises(PlanError, match="No epoch of 'mtl_sa' makes labels for 'a' of 'clinic'"):
         plan.weighed_epochs("mtl_sa", "a", "clinic")

@@ -288,5 +288,4 @@ def audit_option(wildcards):
 
 
 def name_domains(wildcards):
-    """The unlabeled and the labeled domain."""
-    return [wildcards.dataset, "+".join(PLAN.datasets_of(wildcards.task))]
+    return PLAN.name_domains(wildcards.task, wildcards.dataset)

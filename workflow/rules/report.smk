@@ -211,7 +211,7 @@ rule draw_domains:
             " --labeled {input.labeled}"
             " --transport {input.transport}"
             " --epochs {params.epochs}"
-            " --names {params.names}"
+            " --names {params.names:q}"
             " --output-mixtures {output.mixtures}"
             " --output-distances {output.distances}"
             " --output-record {output.record}",
@@ -249,7 +249,7 @@ rule draw_map:
             " --unlabeled {input.unlabeled}"
             " --labeled {input.labeled}"
             " {params.audit}"
-            " --names {params.names}"
+            " --names {params.names:q}"
             " --seed {wildcards.seed}"
             " --output-map {output.map}"
             " --output-discrepancy {output.discrepancy}"
