@@ -74,7 +74,7 @@ rule export_explorer:
         **ask("export_explorer"),
     params:
         **EXPLORER_PARAMS,
-        limits=lambda wildcards: "--max-samples 5000 --max-embedded 0" if "/" in wildcards.page else "",
+        limits=lambda wildcards: "--max-samples 5000 --max-embedded 0" if wildcards.page.startswith("report") else "",
     shell:
         command(EXPLORER_COMMAND)
 
