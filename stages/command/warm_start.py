@@ -4,7 +4,7 @@ Importing torch takes 2 s, scikit-learn and POT 1.5 s each: most of the time of 
 short jobs. The workflow starts a server per kind, `python -m stages.command.warm_start FOLDER KIND`, and names
 their folder in STAGE_SERVERS. There `python -m stages.<name>` hands its command over and waits;
 without a server it runs the stage itself, to the same result. Snakemake's benchmark files then hold
-the right wall time, but memory and CPU time of the process that waits.
+the right wall time, but memory and CPU time of the process that waits; what it needs, the job says itself.
 """
 
 import contextlib

@@ -1,8 +1,11 @@
 import io
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from stages.command.console import find_stages
@@ -51,6 +54,25 @@ def test_what_a_stage_prints_arrives_although_it_leaves_at_once():
         "stages.report.audit_weights", "--task", "x", "--weights-table", "no", "--audit-table", "no", "--output", "no"
     )
     assert done.stderr == "audit_weights: error: no: does not exist; run snakemake for it first\n"
+
+
+def test_a_stage_says_its_own_peak_memory_where_it_is_asked_to():
+    """Not that of whoever started it: a fork of a large process begins with what it shares, an exec with nothing."""
+    code = "from stages.command.stage import run_stage\nrun_stage(lambda: len(bytearray(200_000_000)) and None)"
+    burden = np.ones(60_000_000)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "STAGE_MEMORY": "1"},
+    )
+    peak = float(re.fullmatch(r"-c: peak memory (\d+) MB\n", done.stdout)[1])
+    assert burden.nbytes == 480_000_000
+    assert 200 < peak < 300
+    silent = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert silent.stdout == ""
 
 
 def test_short_work_shows_no_bar_and_long_work_one_line_per_state(capsys):

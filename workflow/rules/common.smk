@@ -72,7 +72,7 @@ SEARCH_PATHS = (
 # What is printed goes to the logs alone where a logger says how far the run is; see workflow/progress.py.
 SILENCE = "exec >/dev/null; " if os.environ.get("STAGES_SILENT") else ""
 # Interrupts are for Snakemake, which then interrupts the stages; what they print shall still find its way.
-PREFIX = f"trap '' INT HUP; set -euo pipefail; export {SEARCH_PATHS}; {SILENCE}"
+PREFIX = f"trap '' INT HUP; set -euo pipefail; export STAGE_MEMORY=1 {SEARCH_PATHS}; {SILENCE}"
 shell.prefix(PREFIX.replace("{", "{{").replace("}", "}}"))
 
 
