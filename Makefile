@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 
-.PHONY: help install run report explore docs test lint format requirements benchmark clean
+.PHONY: help install run report explore docs test lint format requirements bench clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -71,9 +71,8 @@ requirements: | $(BIN)/uv  ## pin requirements*.txt anew from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 		--no-annotate --upgrade -c requirements.txt pyproject.toml --extra cpu --extra dev -o requirements-dev.txt
 
-benchmark: $(VENV)/run.stamp  ## measure density and training throughput
-	$(BIN)/python -m benchmarks.local_density
-	$(BIN)/python -m benchmarks.training_throughput
+bench: $(VENV)/run.stamp $(BIN)/mtl-sa  ## measure speed and memory against stated references; ONLY="planning …" for some
+	@PATH="$(CURDIR)/$(BIN):$$PATH" python -m benchmarks $(if $(ONLY),--only $(ONLY))
 
 clean:  ## delete results and logs (not the environment)
 	rm -rf results logs

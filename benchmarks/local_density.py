@@ -1,26 +1,32 @@
-"""Local density against the straightforward way: the full distance matrix, sorted and counted.
+"""Local density against the straightforward way, and against the matrix product that is at its bottom.
 
-Each run is a process of its own, so that its peak memory can be read; "extra memory" is what it adds
-to the interpreter, the libraries and the loaded features. The reference is float32 throughout, by one
-BLAS product, which is the fastest way to the full matrix.
+The straightforward way is the full distance matrix, sorted and counted: float32 throughout, by one BLAS product,
+which is the fastest way to the full matrix. The bare product F Fᵀ computes nothing but the n² inner products and
+keeps none; its upper half, tile by tile, is the least that any exact way computes.
+
+Each run is a process of its own, so that its peak memory can be read; what is told is what it adds to the
+interpreter, the libraries and the loaded features.
+
+    python -m benchmarks.local_density
 """
 
 import argparse
 import json
 import math
-import resource
-import subprocess
-import sys
 import time
-from statistics import median
+from functools import partial
 
 import numpy as np
 
-from stages.command.stage import limit_threads, stage_parser
+from benchmarks.measure import Row, compare, run_process, take_turns, write_result
+from stages.command.stage import limit_threads, read_peak_memory, stage_parser
 
 CUTOFF_QUANTILE = 0.6
 ROUNDING = 1e-4
-"""How far the reference's float32 cutoff may be from the exact one, relative to it."""
+"""How far the reference's float32 cutoff may be from the exact one, relative to it, and densities, to the group."""
+PRODUCT_ROWS = 1024
+"""Of a block of the bare product."""
+HALF = "counting and keeping pairs goes through every tile twice more, where the product alone does not read its result"
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -31,7 +37,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--dim", type=int, default=128, help="length of a feature vector")
     parser.add_argument("--threads", type=int, default=2, help="of each process")
     parser.add_argument("--repeats", type=int, default=3, help="processes per row; times are medians")
-    parser.add_argument("--child", choices=("ours", "reference"), help=argparse.SUPPRESS)
+    parser.add_argument("--child", choices=tuple(WAYS), help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     if options.child:
         print(json.dumps(_run_child(options)))
@@ -40,38 +46,52 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _compare(options: argparse.Namespace) -> None:
-    # Alternating, so that a noisy minute falls on both.
-    runs = {"ours": [], "reference": []}
-    for _ in range(options.repeats):
-        for name, results in runs.items():
-            results.append(_start_child(name, options.samples, options))
-    rows = [("reference", options.samples, runs["reference"]), ("ours", options.samples, runs["ours"])]
-    if options.large_samples:
-        large = [_start_child("ours", options.large_samples, options) for _ in range(options.repeats)]
-        rows.append(("ours", options.large_samples, large))
-    print(f"d = {options.dim}, {options.threads} threads, median of {options.repeats}")
-    print(f"{'way':<10}{'samples':>9}{'seconds':>9}{'extra memory':>15}")
-    for name, n_samples, results in rows:
-        seconds, megabytes = (median(result[key] for result in results) for key in ("seconds", "megabytes"))
-        print(f"{name:<10}{n_samples:>9}{seconds:>9.2f}{megabytes:>12.0f} MB")
-    ratios = [slow["seconds"] / fast["seconds"] for slow, fast in zip(runs["reference"], runs["ours"], strict=True)]
-    print(f"ours is {median(ratios):.1f} times faster (from {min(ratios):.1f} to {max(ratios):.1f})")
-    _check_agreement(runs["reference"][0], runs["ours"][0])
+    rows, details = [], {}
+    for n_samples in filter(None, (options.samples, options.large_samples)):
+        ways = ["ours", "product", "half product"] + ["sort and count"] * (n_samples == options.samples)
+        runs: dict[str, list[dict]] = {way: [] for way in ways}
+        calls = {way: partial(_run_way, way, n_samples, options, runs[way]) for way in ways}
+        seconds = take_turns(calls, options.repeats, warm_ups=0)
+        what = f"local density, n = {n_samples:,}, d = {options.dim}, {options.threads} threads"
+        if n_samples == options.samples:
+            _check_agreement(runs["sort and count"][0], runs["ours"][0])
+            rows.append(
+                compare(what, seconds["ours"], seconds["sort and count"], name="full matrix, sorted", at_most=0.1)
+            )
+        rows += [
+            compare(what, seconds["ours"], seconds["product"], name="F Fᵀ in BLAS, by row blocks", at_most=1.5),
+            compare(what, seconds["ours"], seconds["half product"], name="its upper half, by tiles", note=HALF),
+        ]
+        extra = max(run["megabytes"] for run in runs["ours"])
+        rows.append(
+            Row(
+                f"its memory beside libraries and features, n = {n_samples:,}",
+                f"{extra:.0f} MB",
+                goal="below 500 MB",
+                met=extra < 500,
+                note=f"one full matrix in float32 is {n_samples**2 * 4 / 1e6:,.0f} MB",
+            )
+        )
+        details[n_samples] = {
+            "seconds": seconds,
+            "megabytes": {way: [run["megabytes"] for run in found] for way, found in runs.items()},
+        }
+    write_result("local_density", rows, sizes=details)
+
+
+def _run_way(way: str, n_samples: int, options: argparse.Namespace, runs: list[dict]) -> float:
+    command = ["benchmarks.local_density", "--child", way, "--samples", str(n_samples)]
+    command += ["--dim", str(options.dim), "--threads", str(options.threads)]
+    runs.append(json.loads(run_process(command).output))
+    return runs[-1]["seconds"]
 
 
 def _check_agreement(reference: dict, ours: dict) -> None:
     """Compare the answers; the reference rounds, so a few pairs at its cutoff may fall differently."""
     cutoff_error = abs(reference["cutoff"] / ours["cutoff"] - 1)
-    density_error = np.abs(np.subtract(reference["density"], ours["density"])).max() / len(ours["density"])
-    print(f"cutoffs differ by {cutoff_error:.1e}, densities by at most {density_error:.1e} of the group")
-    if max(cutoff_error, density_error) > ROUNDING:
+    density_error = np.abs(np.subtract(reference["density"], ours["density"])).max()
+    if cutoff_error > ROUNDING or density_error > max(3, ROUNDING * len(ours["density"])):
         raise ValueError("the two ways disagree by more than the reference's rounding explains")
-
-
-def _start_child(name: str, n_samples: int, options: argparse.Namespace) -> dict:
-    command = [sys.executable, "-m", "benchmarks.local_density", "--child", name, "--samples", str(n_samples)]
-    command += ["--dim", str(options.dim), "--threads", str(options.threads)]
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
 def _run_child(options: argparse.Namespace) -> dict:
@@ -79,32 +99,48 @@ def _run_child(options: argparse.Namespace) -> dict:
     import faiss  # noqa: F401  loaded before the memory is read
     import scipy.spatial.distance  # noqa: F401
 
-    from stages.core.density import estimate_local_density
+    import stages.core.density  # noqa: F401
 
     features = np.random.default_rng(0).normal(size=(options.samples, options.dim)).astype(np.float32)
-    before = _peak_megabytes()
+    # The first product starts BLAS's threads.
+    np.dot(features[:256], features[:256].T)
+    before = read_peak_memory()
     start = time.perf_counter()
-    if options.child == "ours":
-        result = estimate_local_density(
-            features,
-            np.zeros(len(features), dtype=np.int32),
-            1,
-            cutoff_quantile=CUTOFF_QUANTILE,
-            n_threads=options.threads,
-            seed=0,
-        )
-        cutoff, density = result.cutoff[0], result.local_density
-    else:
-        cutoff, density = _sort_full_matrix(features)
+    found = WAYS[options.child](features, options.threads)
+    cutoff, density = found or (0, np.empty(0))
     return {
         "seconds": time.perf_counter() - start,
-        "megabytes": _peak_megabytes() - before,
+        "megabytes": read_peak_memory() - before,
         "cutoff": float(cutoff),
         "density": density.tolist(),
     }
 
 
-def _sort_full_matrix(features: np.ndarray) -> tuple[float, np.ndarray]:
+def estimate(features: np.ndarray, n_threads: int) -> tuple[float, np.ndarray]:
+    """The pipeline's way: cutoff and local density of one group."""
+    from stages.core.density import estimate_local_density
+
+    labels = np.zeros(len(features), dtype=np.int32)
+    result = estimate_local_density(features, labels, 1, cutoff_quantile=CUTOFF_QUANTILE, n_threads=n_threads, seed=0)
+    return result.cutoff[0], result.local_density
+
+
+def multiply(features: np.ndarray, _: int) -> None:
+    """All n² inner products, a block of rows at a time."""
+    block = np.empty((PRODUCT_ROWS, len(features)), dtype=np.float32)
+    for start in range(0, len(features), PRODUCT_ROWS):
+        rows = features[start : start + PRODUCT_ROWS]
+        np.dot(rows, features.T, out=block[: len(rows)])
+
+
+def multiply_half(features: np.ndarray, _: int) -> None:
+    """Those on and above the diagonal: of each block of rows the columns from its first on."""
+    for start in range(0, len(features), PRODUCT_ROWS):
+        np.dot(features[start : start + PRODUCT_ROWS], features[start:].T)
+
+
+def sort_full_matrix(features: np.ndarray, _: int) -> tuple[float, np.ndarray]:
+    """The straightforward way: cutoff and local density from the sorted matrix."""
     squared_norms = np.einsum("ij,ij->i", features, features)
     distances = features @ features.T
     distances *= -2
@@ -116,9 +152,12 @@ def _sort_full_matrix(features: np.ndarray) -> tuple[float, np.ndarray]:
     return cutoff, np.count_nonzero(distances < cutoff, axis=1)
 
 
-def _peak_megabytes() -> float:
-    """Largest resident memory so far; Linux counts it in KiB, macOS in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+WAYS = {
+    "ours": estimate,
+    "sort and count": sort_full_matrix,
+    "product": multiply,
+    "half product": multiply_half,
+}
 
 
 if __name__ == "__main__":

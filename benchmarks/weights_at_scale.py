@@ -1,27 +1,74 @@
-"""The weights of one epoch at DeepFashion's scale: density, mixtures, distances, labels.
+"""The weights of an epoch at the sizes of the paper's four pairs, how their cost grows, and what 10 million would take.
 
-Writes made-up features of 200,000 unlabeled and 15,000 labeled samples (50 classes of unequal size,
-128 features) and runs the stages on them one after the other, each as a process of its own, as the
-workflow does. Prints wall time and peak memory of each.
+Writes made-up features of an unlabeled and a labeled dataset and runs the stages on them one after the other,
+each as a process of its own that starts by itself, as the workflow does without warm start: density, mixtures,
+distances, labels. Every stage says its own peak memory. Classes are of unequal size.
 
     python -m benchmarks.weights_at_scale
+    python -m benchmarks.weights_at_scale --pairs deepfashion_peta --growth --threads 1
 """
 
 import argparse
-import os
-import subprocess
-import sys
+import re
 import tempfile
-import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.measure import Row, fit_exponent, run_process, write_result
 from stages.storage.contracts import FEATURES
 from stages.storage.tables import Provenance, open_writer
 
 TASK = "style"
 BUDGET_SECONDS, BUDGET_GIGABYTES = 600, 6
+"""Of an epoch's weights at DeepFashion's scale."""
+LARGEST = 10_000_000
+"""Samples that growth is extrapolated to."""
+STATEMENTS = {
+    "estimate_density": "features, and of the largest class twice more (rows sorted and centred), tiles, kept pairs",
+    "fit_mixture": "features of both domains, of one also centred in float64 (twice: k-means), responsibilities",
+    "weigh_distribution": "means of the clusters: constant",
+    "materialize_labels": "soft labels in float32 and a few times in float64, responsibilities, nine weights",
+}
+"""What the memory of each stage should consist of, beside its libraries."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """An epoch that weighs the samples of one dataset for the task of another.
+
+    Attributes:
+        name: for the table.
+        n_unlabeled: training samples of the dataset.
+        n_labeled: training samples of the other.
+        n_classes: of the task.
+    """
+
+    name: str
+    n_unlabeled: int
+    n_labeled: int
+    n_classes: int
+
+
+PAIRS = {
+    "sfew_aflw": (("SFEW", 958, 7), ("AFLW", 20_794, 5)),
+    "ferplus_aflw": (("FER+", 28_709, 8), ("AFLW", 20_794, 5)),
+    "expw_aflw": (("ExpW", 73_434, 7), ("AFLW", 20_794, 5)),
+    "deepfashion_peta": (("DeepFashion", 192_815, 50), ("PETA", 12_667, 4)),
+}
+"""Of the paper's four pairs the datasets: name, training samples (four fifths of ExpW's 91,793 and AFLW's 25,993; two
+thirds of DeepFashion's 289,222 and PETA's 19,000) and classes of the own task."""
+
+
+def list_cases(pairs: list[str], scale: float = 1) -> list[Case]:
+    """Both epochs of each pair, with a share of their samples."""
+    return [
+        Case(f"{name} for the task of {other}", round(n * scale), round(n_other * scale), n_classes)
+        for pair in pairs
+        for (name, n, _), (other, n_other, n_classes) in (PAIRS[pair], PAIRS[pair][::-1])
+    ]
 
 
 def write_features(path: Path, n_samples: int, n_classes: int, dim: int, seed: int, *, given: bool) -> None:
@@ -48,64 +95,124 @@ def write_features(path: Path, n_samples: int, n_classes: int, dim: int, seed: i
             )
 
 
-def run_stage(stage: str, *options: str) -> tuple[float, float]:
-    """Wall seconds and peak gigabytes of one stage."""
-    start = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "-m", f"stages.epoch.{stage}", *options], stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        sys.exit(f"{stage} failed")
-    return time.perf_counter() - start, usage.ru_maxrss / 1e6
+def write_domains(folder: Path, case: Case, dim: int) -> None:
+    """The features of both domains of a case, `unlabeled.parquet` and `labeled.parquet`."""
+    write_features(folder / "unlabeled.parquet", case.n_unlabeled, case.n_classes, dim, seed=1, given=False)
+    write_features(folder / "labeled.parquet", case.n_labeled, case.n_classes, dim, seed=2, given=True)
+
+
+def list_calls(folder: Path, n_threads: int) -> dict[str, list[str]]:
+    """The arguments of the stages, by name and in their order, for features in a folder."""
+    names = ("unlabeled", "labeled", "density", "mixture_u", "mixture_l", "responsibilities", "transport")
+    files = {name: str(folder / f"{name}.parquet") for name in (*names, "weights", "labels")}
+    task, threads = ["--task", TASK], ["--threads", str(n_threads)]
+    return {
+        "estimate_density": [
+            *(*task, "--features", files["unlabeled"], *threads, "--device", "cpu"),
+            *("--output", files["density"]),
+        ],
+        "fit_mixture": [
+            *(*task, "--unlabeled", files["unlabeled"], "--labeled", files["labeled"]),
+            *("--epoch", "1", *threads),
+            *("--output-unlabeled", files["mixture_u"], "--output-labeled", files["mixture_l"]),
+            *("--output-responsibilities", files["responsibilities"]),
+        ],
+        "weigh_distribution": [
+            *("--unlabeled", files["mixture_u"], "--labeled", files["mixture_l"]),
+            *("--output", files["transport"]),
+        ],
+        "materialize_labels": [
+            *(*task, "--features", files["unlabeled"], "--density", files["density"]),
+            *("--responsibilities", files["responsibilities"], "--transport", files["transport"]),
+            *("--selection", '["confidence", "density", "distribution"]'),
+            *("--output-weights", files["weights"], "--output-labels", files["labels"]),
+        ],
+    }
+
+
+def run_stage(stage: str, arguments: list[str]) -> tuple[float, float]:
+    """Wall seconds of a stage, and the peak memory that it says itself, in MB."""
+    done = run_process([f"stages.epoch.{stage}", *arguments], STAGE_MEMORY="1")
+    return done.seconds, float(re.search(r"peak memory (\d+) MB", done.output)[1])
+
+
+def run_case(case: Case, dim: int, n_threads: int) -> dict[str, tuple[float, float]]:
+    """Seconds and peak memory in MB of every stage."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_domains(folder, case, dim)
+        found = {stage: run_stage(stage, call) for stage, call in list_calls(folder, n_threads).items()}
+    listed = ", ".join(f"{stage} {one[0]:.1f} s {one[1]:.0f} MB" for stage, one in found.items())
+    print(f"{case.name}: {listed}", flush=True)
+    return found
+
+
+def describe_case(case: Case, found: Mapping[str, tuple[float, float]]) -> Row:
+    """The row of a pair's epoch."""
+    seconds, peak = sum(one[0] for one in found.values()), max(one[1] for one in found.values())
+    return Row(
+        f"weights of {case.name}, {case.n_unlabeled:,} and {case.n_labeled:,} samples, {case.n_classes} classes",
+        f"{seconds:.1f} s, {peak:,.0f} MB",
+        goal=f"below {BUDGET_SECONDS} s and {BUDGET_GIGABYTES} GB",
+        met=seconds < BUDGET_SECONDS and peak < 1000 * BUDGET_GIGABYTES,
+        note=", ".join(f"{stage} {one[0]:.1f} s {one[1]:,.0f} MB" for stage, one in found.items()),
+    )
+
+
+def describe_growth(cases: list[Case], results: list[dict[str, tuple[float, float]]]) -> list[Row]:
+    """How seconds and memory of each stage grow, from the second size on; the first is taken for what a start costs."""
+    sizes = [case.n_unlabeled for case in cases[1:]]
+    rows = []
+    for stage, statement in STATEMENTS.items():
+        grown = [[max(one[stage][place] - results[0][stage][place], 1e-3) for one in results[1:]] for place in (0, 1)]
+        (seconds, megabytes), (start, least) = grown, results[0][stage]
+        parts = [statement]
+        # Of what hardly grows an exponent would be noise.
+        if seconds[-1] > 1:
+            exponent = fit_exponent(sizes, seconds)
+            far = seconds[-1] * (LARGEST / sizes[-1]) ** exponent
+            parts.append(f"seconds ∝ n^{exponent:.2f} beyond {start:.1f} s of starting")
+            parts.append(
+                f"extrapolated to {LARGEST:,}: {far / 3600:.1f} h" if far > 3600 else f"extrapolated: {far:.0f} s"
+            )
+        if megabytes[-1] > 50:
+            exponent = fit_exponent(sizes, megabytes)
+            far = megabytes[-1] * (LARGEST / sizes[-1]) ** exponent
+            each = 1e6 * megabytes[-1] / sizes[-1]
+            parts.append(f"memory ∝ n^{exponent:.2f} beyond {least:.0f} MB, {each:,.0f} bytes for each sample")
+            parts.append(f"extrapolated to {LARGEST:,}: {far / 1000:.0f} GB")
+        values = ", ".join(f"{one[stage][0]:.1f} s {one[stage][1]:,.0f} MB" for one in results)
+        listed = ", ".join(f"{case.n_unlabeled:,}" for case in cases)
+        rows.append(Row(f"{stage} at {listed} samples", values, note="; ".join(parts)))
+    return rows
 
 
 def main() -> None:
-    """Print a row per stage and the sums."""
+    """Print a row for each pair's epochs and for each stage's growth."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--unlabeled", type=int, default=200_000, help="samples")
-    parser.add_argument("--labeled", type=int, default=15_000, help="samples")
-    parser.add_argument("--classes", type=int, default=50)
+    parser.add_argument("--pairs", nargs="*", choices=PAIRS, default=list(PAIRS))
+    parser.add_argument("--scale", type=float, default=1, help="share of their samples")
+    parser.add_argument(
+        "--growth",
+        type=int,
+        nargs="*",
+        default=[1000, 40_000, 80_000, 160_000],
+        help="unlabeled samples, a quarter as many labeled ones, 7 classes; the first size is what a start costs",
+    )
     parser.add_argument("--dim", type=int, default=128)
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        unlabeled, labeled = folder / "unlabeled.parquet", folder / "labeled.parquet"
-        write_features(unlabeled, options.unlabeled, options.classes, options.dim, seed=1, given=False)
-        write_features(labeled, options.labeled, options.classes, options.dim, seed=2, given=True)
-        files = {
-            key: str(folder / f"{key}.out")
-            for key in ("density", "mixture_u", "mixture_l", "responsibilities", "transport", "weights", "labels")
-        }
-        threads = str(options.threads)
-        task = ["--task", TASK]
-        calls = {
-            "estimate_density": [
-                *(*task, "--features", str(unlabeled), "--threads", threads),
-                *("--output", files["density"]),
-            ],
-            "fit_mixture": [
-                *(*task, "--unlabeled", str(unlabeled), "--labeled", str(labeled)),
-                *("--epoch", "1", "--threads", threads),
-                *("--output-unlabeled", files["mixture_u"], "--output-labeled", files["mixture_l"]),
-                *("--output-responsibilities", files["responsibilities"]),
-            ],
-            "weigh_distribution": [
-                *("--unlabeled", files["mixture_u"], "--labeled", files["mixture_l"]),
-                *("--output", files["transport"]),
-            ],
-            "materialize_labels": [
-                *(*task, "--features", str(unlabeled), "--density", files["density"]),
-                *("--responsibilities", files["responsibilities"], "--transport", files["transport"]),
-                *("--selection", '["confidence", "density", "distribution"]'),
-                *("--output-weights", files["weights"], "--output-labels", files["labels"]),
-            ],
-        }
-        total, peak = 0.0, 0.0
-        for stage, arguments in calls.items():
-            seconds, gigabytes = run_stage(stage, *arguments)
-            total, peak = total + seconds, max(peak, gigabytes)
-            print(f"{stage:<20}{seconds:8.1f} s{gigabytes:8.2f} GB", flush=True)
-    print(f"{'together':<20}{total:8.1f} s{peak:8.2f} GB   (budget {BUDGET_SECONDS} s, {BUDGET_GIGABYTES} GB)")
+    rows, details = [], []
+    for case in list_cases(options.pairs, options.scale):
+        found = run_case(case, options.dim, options.threads)
+        rows.append(describe_case(case, found))
+        details.append({**vars(case), "stages": found})
+    grown = [Case(f"{n:,} samples", n, n // 4, 7) for n in options.growth]
+    results = [run_case(case, options.dim, options.threads) for case in grown]
+    if len(results) > 2:
+        rows += describe_growth(grown, results)
+    details += [{**vars(case), "stages": found} for case, found in zip(grown, results, strict=True)]
+    write_result("weights_at_scale", rows, cases=details)
 
 
 if __name__ == "__main__":
