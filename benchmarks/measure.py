@@ -23,6 +23,9 @@ from stages.command.wording import format_table
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(os.environ.get("BENCHMARK_RESULTS", ROOT / "benchmarks/results"))
+READING = """\
+Both sides of a ratio took turns in one run; it is the median over the turns, with the smallest and the largest beside
+it. Seconds by themselves also tell what else the machine did: see the load, which is ours alone on a quiet machine."""
 LIBRARIES = ("numpy", "scipy", "scikit-learn", "pot", "faiss-cpu", "pyarrow", "torch", "snakemake")
 
 
@@ -236,11 +239,7 @@ def tabulate(rows: Iterable[Row]) -> str:
 def write_table() -> None:
     """All results as one Markdown page, `bench.md`."""
     contents = [json.loads(one.read_text(encoding="utf-8")) for one in sorted(RESULTS.glob("*.json"))]
-    parts = [
-        "# What `make bench` measured\n\nBoth sides of a ratio took turns in one run; it is the median of the turns, with the "
-        "smallest and the largest beside it. Seconds\nby themselves say as much of what else the machine did: see the load, "
-        "of which a quiet machine has none but ours.\n"
-    ]
+    parts = [f"# What `make bench` measured\n\n{READING}\n"]
     for content in contents:
         machine = content["machine"]
         libraries = ", ".join(f"{name} {machine[name]}" for name in ("python", *LIBRARIES))
