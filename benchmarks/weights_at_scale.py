@@ -196,7 +196,7 @@ def main() -> None:
         "--growth",
         type=int,
         nargs="*",
-        default=[1000, 40_000, 80_000, 160_000],
+        default=[1000, 20_000, 40_000, 80_000],
         help="unlabeled samples, a quarter as many labeled ones, 7 classes; the first size is what a start costs",
     )
     parser.add_argument("--dim", type=int, default=128)
