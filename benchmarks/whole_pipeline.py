@@ -302,7 +302,8 @@ def main() -> None:
         of_size, found = compare_size(n_samples, turns, options)
         rows += of_size
         details.append(found)
-    write_result("whole_pipeline", rows + describe_memory(details), sizes=details)
+        # After each, because the last takes the longest.
+        write_result("whole_pipeline", rows + describe_memory(details), sizes=details)
 
 
 if __name__ == "__main__":
