@@ -9,6 +9,8 @@ import pytest
 from benchmarks import library_calls, local_density, training_throughput
 from benchmarks.measure import compare, fit_exponent, format_time, take_turns
 
+pytestmark = pytest.mark.timed
+
 
 def find_ratios(module, *options):
     rows, _ = module.measure(module.make_parser().parse_args(options))
