@@ -168,12 +168,13 @@ def fit_exponent(sizes: Sequence[float], values: Sequence[float]) -> float:
     return statistics.linear_regression(*logarithms).slope
 
 
-def write_result(benchmark: str, rows: Iterable[Row], **details: Any) -> None:
+def write_result(benchmark: str, rows: Iterable[Row], *, part: str = "", **details: Any) -> None:
     """Print the rows, and write them with command, commit and machine to `benchmarks/results/<benchmark>.json`.
 
     Args:
         benchmark: the module's name.
         rows: of the table.
+        part: of a benchmark that has several results, what the file's name ends in.
         details: what else was measured.
     """
     rows = list(rows)
@@ -185,7 +186,7 @@ def write_result(benchmark: str, rows: Iterable[Row], **details: Any) -> None:
         "rows": [asdict(row) for row in rows],
         "details": details,
     }
-    path = RESULTS / f"{benchmark}.json"
+    path = RESULTS / f"{benchmark}{part}.json"
     path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

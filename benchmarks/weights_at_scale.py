@@ -130,14 +130,15 @@ def list_calls(folder: Path, n_threads: int) -> dict[str, list[str]]:
     }
 
 
-def run_stage(stage: str, arguments: list[str]) -> tuple[float, float]:
-    """Wall seconds of a stage, and the peak memory that it says itself, in MB."""
+def run_stage(stage: str, arguments: list[str]) -> tuple[float, float, float]:
+    """Wall seconds of a stage, the peak memory that it says itself, in MB, and seconds of processor time."""
     done = run_process([f"stages.epoch.{stage}", *arguments], STAGE_MEMORY="1")
-    return done.seconds, float(re.search(r"peak memory (\d+) MB", done.output)[1])
+    peak = float(re.search(r"peak memory (\d+) MB", done.output)[1])
+    return done.seconds, peak, done.processor_seconds
 
 
-def run_case(case: Case, dim: int, n_threads: int) -> dict[str, tuple[float, float]]:
-    """Seconds and peak memory in MB of every stage."""
+def run_case(case: Case, dim: int, n_threads: int) -> dict[str, tuple[float, float, float]]:
+    """What `run_stage` says of every stage."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_domains(folder, case, dim)
@@ -147,7 +148,7 @@ def run_case(case: Case, dim: int, n_threads: int) -> dict[str, tuple[float, flo
     return found
 
 
-def describe_case(case: Case, found: Mapping[str, tuple[float, float]]) -> Row:
+def describe_case(case: Case, found: Mapping[str, tuple[float, float, float]]) -> Row:
     """The row of a pair's epoch."""
     seconds, peak = sum(one[0] for one in found.values()), max(one[1] for one in found.values())
     return Row(
@@ -159,19 +160,22 @@ def describe_case(case: Case, found: Mapping[str, tuple[float, float]]) -> Row:
     )
 
 
-def describe_growth(cases: list[Case], results: list[dict[str, tuple[float, float]]]) -> list[Row]:
-    """How seconds and memory of each stage grow, from the second size on; the first is taken for what a start costs."""
+def describe_growth(cases: list[Case], results: list[dict[str, tuple[float, float, float]]]) -> list[Row]:
+    """How processor time and memory of each stage grow, from the second size on; the first is what a start costs.
+
+    Wall times would tell how busy the machine was.
+    """
     sizes = [case.n_unlabeled for case in cases[1:]]
     rows = []
     for stage, statement in STATEMENTS.items():
-        grown = [[max(one[stage][place] - results[0][stage][place], 1e-3) for one in results[1:]] for place in (0, 1)]
-        (seconds, megabytes), (start, least) = grown, results[0][stage]
+        grown = [[max(one[stage][place] - results[0][stage][place], 1e-3) for one in results[1:]] for place in (2, 1)]
+        (seconds, megabytes), (_, least, start) = grown, results[0][stage]
         parts = [statement]
         # Of what hardly grows an exponent would be noise.
         if seconds[-1] > 1:
             exponent = fit_exponent(sizes, seconds)
             far = seconds[-1] * (LARGEST / sizes[-1]) ** exponent
-            parts.append(f"seconds ∝ n^{exponent:.2f} beyond {start:.1f} s of starting")
+            parts.append(f"seconds ∝ n^{exponent:.2f} of processor time beyond {start:.1f} s of starting")
             parts.append(
                 f"extrapolated to {LARGEST:,}: {far / 3600:.1f} h" if far > 3600 else f"extrapolated: {far:.0f} s"
             )
@@ -181,7 +185,7 @@ def describe_growth(cases: list[Case], results: list[dict[str, tuple[float, floa
             each = 1e6 * megabytes[-1] / sizes[-1]
             parts.append(f"memory ∝ n^{exponent:.2f} beyond {least:.0f} MB, {each:,.0f} bytes for each sample")
             parts.append(f"extrapolated to {LARGEST:,}: {far / 1000:.0f} GB")
-        values = ", ".join(f"{one[stage][0]:.1f} s {one[stage][1]:,.0f} MB" for one in results)
+        values = ", ".join(f"{one[stage][2]:.1f} s {one[stage][1]:,.0f} MB" for one in results)
         listed = ", ".join(f"{case.n_unlabeled:,}" for case in cases)
         rows.append(Row(f"{stage} at {listed} samples", values, note="; ".join(parts)))
     return rows
@@ -202,17 +206,17 @@ def main() -> None:
     parser.add_argument("--dim", type=int, default=128)
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
-    rows, details = [], []
-    for case in list_cases(options.pairs, options.scale):
-        found = run_case(case, options.dim, options.threads)
-        rows.append(describe_case(case, found))
-        details.append({**vars(case), "stages": found})
-    grown = [Case(f"{n:,} samples", n, n // 4, 7) for n in options.growth]
-    results = [run_case(case, options.dim, options.threads) for case in grown]
-    if len(results) > 2:
-        rows += describe_growth(grown, results)
-    details += [{**vars(case), "stages": found} for case, found in zip(grown, results, strict=True)]
-    write_result("weights_at_scale", rows, cases=details)
+    cases, grown = (
+        list_cases(options.pairs, options.scale),
+        [Case(f"{n:,} samples", n, n // 4, 7) for n in options.growth],
+    )
+    for part, chosen in (("", cases), ("_growth", grown)):
+        if not chosen:
+            continue
+        results = [run_case(case, options.dim, options.threads) for case in chosen]
+        rows = describe_growth(grown, results) if part else list(map(describe_case, chosen, results))
+        details = [{**vars(case), "stages": found} for case, found in zip(chosen, results, strict=True)]
+        write_result("weights_at_scale", rows, part=part, cases_seconds_megabytes_processor_seconds=details)
 
 
 if __name__ == "__main__":
