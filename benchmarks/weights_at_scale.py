@@ -206,10 +206,8 @@ def main() -> None:
     parser.add_argument("--dim", type=int, default=128)
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
-    cases, grown = (
-        list_cases(options.pairs, options.scale),
-        [Case(f"{n:,} samples", n, n // 4, 7) for n in options.growth],
-    )
+    cases = list_cases(options.pairs, options.scale)
+    grown = [Case(f"{n:,} samples", n, n // 4, 7) for n in options.growth]
     for part, chosen in (("", cases), ("_growth", grown)):
         if not chosen:
             continue
