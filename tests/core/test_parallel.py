@@ -53,7 +53,7 @@ def train(
     sets=None,
     terms=(),
     options=None,
-    learning_rate=0.003,
+    learning_rate=None,
     dtype=torch.float32,
     **specified,
 ):
@@ -76,7 +76,7 @@ def train(
     ).load(0, pin_memory=False)
     losses = train_pass(
         network,
-        OPTIMIZERS[optimizer](network, learning_rate, **settings),
+        OPTIMIZERS[optimizer](network, learning_rate or (0.03 if optimizer == "sgd" else 0.003), **settings),
         batches,
         CPU,
         [term(processes) for term in terms],
