@@ -82,7 +82,7 @@ def _run_child(options: argparse.Namespace) -> dict:
     from stages.core.density import estimate_local_density
 
     features = np.random.default_rng(0).normal(size=(options.samples, options.dim)).astype(np.float32)
-    before = _peak_megabytes()
+    before = measure_peak_megabytes()
     start = time.perf_counter()
     if options.child == "ours":
         result = estimate_local_density(
@@ -98,7 +98,7 @@ def _run_child(options: argparse.Namespace) -> dict:
         cutoff, density = _sort_full_matrix(features)
     return {
         "seconds": time.perf_counter() - start,
-        "megabytes": _peak_megabytes() - before,
+        "megabytes": measure_peak_megabytes() - before,
         "cutoff": float(cutoff),
         "density": density.tolist(),
     }
@@ -116,7 +116,7 @@ def _sort_full_matrix(features: np.ndarray) -> tuple[float, np.ndarray]:
     return cutoff, np.count_nonzero(distances < cutoff, axis=1)
 
 
-def _peak_megabytes() -> float:
+def measure_peak_megabytes() -> float:
     """Largest resident memory so far; Linux counts it in KiB, macOS in bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
