@@ -30,7 +30,8 @@ def run(folder, *command, **options):
         "MPLBACKEND": "agg",
     }
     # As on the command line of a person, for whom warnings are no errors.
-    environment.pop("PYTHONWARNINGS", None)
+    for name in ("PYTHONWARNINGS", "MAKELEVEL"):
+        environment.pop(name, None)
     done = subprocess.run(
         command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
     )

@@ -54,8 +54,14 @@ class Place:
     def write_config(self, settings):
         (self.folder / "tiny.yaml").write_text(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
 
-    def start(self, *options, stdout=None, **others):
-        """`mtl-sa run`, alone in its process group; output is kept unless it is to go elsewhere."""
+    def start(self, *options, stdout=None, prepare=lambda: None, **others):
+        """`mtl-sa run`, alone in its process group, where `prepare` is called; its output is kept by default."""
+
+        def begin():
+            # Where the tests themselves run under nohup, a run would rightly live on.
+            signal.signal(signal.SIGHUP, signal.SIG_DFL)
+            prepare()
+
         environment = {name: text for name, text in os.environ.items() if name not in (MARK, "STAGE_SERVERS")}
         environment |= {"TMPDIR": str(self.temporary), "PYTHONPATH": str(ROOT)} | others.pop("environment", {})
         command = [sys.executable, "-m", "stages.command.console", "run", "tiny.yaml", "--cores", "2", *options]
@@ -68,8 +74,7 @@ class Place:
                 stdout=stdout or output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                # Where the tests themselves run under nohup, a run would rightly live on.
-                preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
+                preexec_fn=begin,
                 **others,
             )
 

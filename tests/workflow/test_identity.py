@@ -120,6 +120,7 @@ def test_what_was_read_is_kept_until_the_module_changes(base, tmp_path):
     assert Code(base, path).digest("stage") == Code(base).digest("stage")
 
 
+@pytest.mark.timed
 def test_the_digests_of_all_stages_cost_next_to_nothing(tmp_path):
     modules = (ROOT / "stages").glob("*/*.py")
     stages = [f"{path.parent.name}.{path.stem}" for path in modules if "def main" in path.read_text()]
