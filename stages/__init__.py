@@ -6,7 +6,9 @@ import sys
 if "STAGE_RUN" in os.environ and sys.orig_argv[1:2] == ["-m"]:
 
     def _leave(*_: object) -> None:
-        print(f"{sys.orig_argv[2].rpartition('.')[2]}: interrupted", file=sys.stderr, flush=True)
+        # Of processes that run a stage together, whoever started them says so.
+        if "TORCHELASTIC_RUN_ID" not in os.environ:
+            print(f"{sys.orig_argv[2].rpartition('.')[2]}: interrupted", file=sys.stderr, flush=True)
         os._exit(128 + signal.SIGINT)
 
     signal.signal(signal.SIGINT, _leave)

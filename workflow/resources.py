@@ -26,19 +26,36 @@ SMALL = (2_000, 15)
 """Those of all other rules; a SLURM job holds two processes of Snakemake beside its own."""
 ON_CARDS = ("initialize_network", "extract_features", "train_epoch", "evaluate_network")
 """The rules that compute on a card where the device is CUDA."""
+ON_SEVERAL = ("initialize_network", "extract_features", "train_epoch")
+"""Those that share their work among as many processes as `training.devices` says."""
 
 
-def list_resources(rule: str, device_kind: str) -> dict[str, Callable[..., int] | int]:
+def count_processes(rule: str, devices: int) -> int:
+    """How many processes a rule computes in, of which each has threads, memory and a card of its own.
+
+    Args:
+        rule: its name.
+        devices: `training.devices`.
+    """
+    return devices if rule in ON_SEVERAL else 1
+
+
+def list_resources(
+    rule: str, device_kind: str, devices: int = 1, *, shared: bool = False
+) -> dict[str, Callable[..., int] | int]:
     """The resources of a rule, for its `resources:`.
 
     Args:
         rule: its name.
         device_kind: `cuda` or `cpu`, what networks run on.
+        devices: `training.devices`.
+        shared: whether jobs see each other's cards, so that one of a single card must ask for all: it takes the first.
     """
     memory, minutes = MEMORY_AND_TIME.get(rule, SMALL)
-    cards = {"gpu": 1} if device_kind == "cuda" and rule in ON_CARDS else {}
+    n_processes = count_processes(rule, devices)
+    cards = {"gpu": devices if shared else n_processes} if device_kind == "cuda" and rule in ON_CARDS else {}
     return {
-        "mem_mb": lambda wildcards, attempt: memory * 2 ** (attempt - 1),
+        "mem_mb": lambda wildcards, attempt: n_processes * memory * 2 ** (attempt - 1),
         "runtime": lambda wildcards, attempt: minutes * 2 ** (attempt - 1),
         **cards,
     }

@@ -4,16 +4,34 @@ import argparse
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NoReturn, TextIO
 
-from stages.core.errors import UserError
+from stages.core.errors import PeerError, UserError
 
 # Read by libraries when they are imported or first used: POT need not import torch, and cuBLAS is
 # deterministic only with a workspace of fixed size.
 os.environ.setdefault("POT_BACKEND_DISABLE_PYTORCH", "1")
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+INTERRUPTED = 128 + signal.SIGINT
+PEER_ENDED = os.EX_TEMPFAIL
+"""Status of a process that could not go on without another one."""
+
+_may_report: Callable[[], bool] | None = None
+
+
+def is_one_of_several() -> bool:
+    """Whether torch's launcher has started this process beside others, to run a stage together."""
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def share_failures(may_report: Callable[[], bool]) -> None:
+    """Have this process ask before it says why it fails: of several, the first alone does."""
+    global _may_report
+    _may_report = may_report
 
 
 def stage_parser(description: str, example: str | None = None) -> argparse.ArgumentParser:
@@ -48,22 +66,26 @@ def run_stage(main: Callable[[], int | None]) -> NoReturn:
     name = Path(sys.argv[0]).stem
     if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
         signal.signal(signal.SIGINT, _interrupt)
+    if is_one_of_several():
+        # Whoever started it ends it so when another one fails.
+        signal.signal(signal.SIGTERM, _interrupt)
     try:
         status = main() or 0
-    except (UserError, OSError, MemoryError) as error:
-        if os.environ.get("STAGE_TRACEBACK"):
-            raise
-        message = str(error) or type(error).__name__
-        print(f"{name}: error: {message}", file=sys.stderr)
-        status = 1
-    except RuntimeError as error:
-        if "out of memory" not in str(error):
-            raise
-        print(f"{name}: error: {error}; lower training.batch_size or features.batch_size", file=sys.stderr)
-        status = 1
+    except PeerError:
+        # The other one says why, or whoever started both.
+        status = PEER_ENDED
     except KeyboardInterrupt:
-        print(f"{name}: interrupted", file=sys.stderr)
-        status = 128 + signal.SIGINT
+        if not is_one_of_several():
+            print(f"{name}: interrupted", file=sys.stderr)
+        status = INTERRUPTED
+    except Exception as error:
+        message = _explain(error)
+        if _may_report is None or _may_report():
+            if message is None or os.environ.get("STAGE_TRACEBACK"):
+                traceback.print_exc()
+            else:
+                print(f"{name}: error: {message}", file=sys.stderr)
+        status = 1
     # What a stage wrote is on the disk by now. Taking torch's modules down one by one would add
     # 0.6 s to every job.
     sys.stdout.flush()
@@ -71,9 +93,18 @@ def run_stage(main: Callable[[], int | None]) -> NoReturn:
     os._exit(status)
 
 
-def _interrupt(*_: object) -> NoReturn:
+def _explain(error: Exception) -> str | None:
+    """The line that says what the user is to do; None of a mistake of the program."""
+    if isinstance(error, UserError | OSError | MemoryError):
+        return str(error) or type(error).__name__
+    if isinstance(error, RuntimeError) and "out of memory" in str(error):
+        return f"{error}; lower training.batch_size or features.batch_size"
+    return None
+
+
+def _interrupt(number: int, _: object) -> NoReturn:
     # Once: what tidies up after the first is not to be interrupted itself.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 

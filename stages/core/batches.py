@@ -10,14 +10,32 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from stages.core.augmentation import Augmentation, augment_images
+from stages.core.parallel import ALONE, Processes
 
 SAMPLINGS = ("proportional", "balanced")
 """Every sample once, or equal shares of each batch for the labels of every task."""
 
 
 @dataclass(frozen=True)
+class Whole:
+    """What a process must know of a batch of which it has a part.
+
+    Attributes:
+        n_images: B.
+        n_targets: B_k by task.
+        n_given: how many of these are the datasets' own labels, by task.
+        sample_ids: int64 (B,).
+    """
+
+    n_images: int
+    n_targets: dict[str, int]
+    n_given: dict[str, int]
+    sample_ids: np.ndarray
+
+
+@dataclass(frozen=True)
 class Batch:
-    """One training step's input.
+    """One training step's input, or the part of it that is one process's: all tasks of the whole, some without rows.
 
     Attributes:
         images: uint8 (B, C, H, W), in channels-last memory order.
@@ -29,6 +47,7 @@ class Batch:
         shares: of every sample's cross-entropy in the task's loss, float32 (B_k,); a task that is absent here takes
             their mean.
         temperatures: by which its scores are divided before, float32 (B_k,); absent where that is 1 for all.
+        part_of: of what this is a part; None where it is the whole. A part has shares of all tasks.
     """
 
     images: Tensor
@@ -38,6 +57,17 @@ class Batch:
     sample_ids: np.ndarray
     shares: dict[str, Tensor] = field(default_factory=dict)
     temperatures: dict[str, Tensor] = field(default_factory=dict)
+    part_of: Whole | None = None
+
+    @property
+    def whole(self) -> Whole:
+        """The whole batch, whatever part of it this is."""
+        return self.part_of or Whole(
+            len(self.sample_ids),
+            {task: len(labels) for task, labels in self.targets.items()},
+            {task: int(own.sum()) for task, own in self.given.items()},
+            self.sample_ids,
+        )
 
     def pin_memory(self) -> "Batch":
         """A copy from which CUDA can read while the host goes on; called by the data loader."""
@@ -128,6 +158,7 @@ class EpochBatches(Dataset):
         length: of the pass, in samples that are drawn; None for as many as there are.
         strong: further changes, for what is trained on labels that are not given; see `split_views`.
         strong_seed: seed of these.
+        processes: that train together; the batches are this one's parts of them.
     """
 
     def __init__(
@@ -143,7 +174,9 @@ class EpochBatches(Dataset):
         length: int | None = None,
         strong: Augmentation | None = None,
         strong_seed: int = 0,
+        processes: Processes = ALONE,
     ) -> None:
+        self._processes = processes
         self._sets = list(training_sets)
         self._weighed = {task for part in self._sets for task, one in part.targets.items() if not one.plain}
         self._batch_size = batch_size
@@ -178,11 +211,21 @@ class EpochBatches(Dataset):
 
     def __getitem__(self, number: int) -> Batch:
         span = slice(number * self._batch_size, (number + 1) * self._batch_size)
-        parts, rows = self._parts[span], self._rows[span]
-        if not len(rows):
+        if not len(self._rows[span]):
             raise IndexError(number)
-        first = self._sets[0]
-        images = np.empty((len(rows), *first.images.shape[1:]), dtype=np.uint8)
+        batch = self._collect_labels(span)
+        places = np.arange(len(batch.sample_ids))
+        n_weak = len(places)
+        if self._strong is not None:
+            batch, places, n_weak = split_views(batch)
+        if self._processes.size > 1:
+            own = self._processes.own
+            batch, places, n_weak = take_part(batch, own), places[own], len(places[:n_weak][own])
+        return replace(batch, images=self._load_images(span, places, n_weak))
+
+    def _collect_labels(self, span: slice) -> Batch:
+        """A batch without its images."""
+        parts, rows = self._parts[span], self._rows[span]
         sample_ids = np.empty(len(rows), dtype=np.int64)
         targets: dict[str, list[np.ndarray]] = {}
         members: dict[str, list[np.ndarray]] = {}
@@ -191,7 +234,6 @@ class EpochBatches(Dataset):
         for number_of_part in np.unique(parts):
             part = self._sets[number_of_part]
             here = np.flatnonzero(parts == number_of_part)
-            images[here] = part.images[rows[here]]
             sample_ids[here] = part.sample_ids[rows[here]]
             for task, target in part.targets.items():
                 known = target.known[rows[here]]
@@ -203,13 +245,9 @@ class EpochBatches(Dataset):
                     if task in self._weighed:
                         own = (target.strength, target.temperature)
                         made.setdefault(task, []).append(np.where(target.given[chosen, None], 1, own))
-        tensor = torch.from_numpy(images).permute(0, 3, 1, 2)
-        if self._changes is not None:
-            tensor = augment_images(tensor, self._changes[span], self._augmentation)
-            tensor = tensor.contiguous(memory_format=torch.channels_last)
         counted = {task: np.concatenate(pieces) for task, pieces in made.items()}
-        batch = Batch(
-            tensor,
+        return Batch(
+            torch.empty(0),
             {task: _join(labels, np.float32) for task, labels in targets.items()},
             {
                 task: _join(places, np.int64)
@@ -224,33 +262,73 @@ class EpochBatches(Dataset):
             },
             {task: _join([pair[:, 1]], np.float32) for task, pair in counted.items() if (pair[:, 1] != 1).any()},
         )
-        if self._strong is None:
-            return batch
-        return split_views(batch, augment_images(tensor, self._strong_changes[span], self._strong))
+
+    def _load_images(self, span: slice, places: np.ndarray, n_weak: int) -> Tensor:
+        """Images at some places of a batch, uint8 (b, C, H, W), all but the first `n_weak` under stronger changes."""
+        parts, rows = self._parts[span][places], self._rows[span][places]
+        images = np.empty((len(rows), *self._sets[0].images.shape[1:]), dtype=np.uint8)
+        for number_of_part in np.unique(parts):
+            here = np.flatnonzero(parts == number_of_part)
+            images[here] = self._sets[number_of_part].images[rows[here]]
+        tensor = torch.from_numpy(images).permute(0, 3, 1, 2)
+        if self._changes is not None and len(rows):
+            tensor = augment_images(tensor, self._changes[span][places], self._augmentation)
+        if self._strong is not None and n_weak < len(rows):
+            changes = self._strong_changes[span][places[n_weak:]]
+            tensor = torch.cat([tensor[:n_weak], augment_images(tensor[n_weak:], changes, self._strong)])
+        return tensor.contiguous(memory_format=torch.channels_last)
 
 
-def split_views(batch: Batch, strong_images: Tensor) -> Batch:
-    """The batch with two views of its images: what is trained on given labels keeps its own, all else sees the other.
+def split_views(batch: Batch) -> tuple[Batch, np.ndarray, int]:
+    """Two views of a batch: what is trained on given labels keeps its own, all else sees another.
 
     A sample with labels of both kinds stands in it twice.
 
     Args:
-        batch: of B samples, on the host.
-        strong_images: the other views, uint8 (B, C, H, W).
+        batch: of B samples, without images.
+
+    Returns:
+        The batch of b views, the sample of each, int64 (b,), and how many of them, the first ones, are its own.
     """
-    n_samples = len(batch.images)
+    n_samples = len(batch.sample_ids)
     members = {task: batch.members.get(task, torch.arange(n_samples)) for task in batch.targets}
     views = {task: (~given).long() for task, given in batch.given.items()}
     used = torch.zeros(2, n_samples, dtype=torch.bool)
     for task, rows in members.items():
         used[views[task], rows] = True
-    places = (used.flatten().cumsum(0) - 1).reshape(2, n_samples)
-    images = torch.cat([batch.images[used[0]], strong_images[used[1]]])
-    return replace(
-        batch,
-        images=images.contiguous(memory_format=torch.channels_last),
-        members={task: places[views[task], rows] for task, rows in members.items()},
-        sample_ids=np.concatenate([batch.sample_ids[part] for part in used.numpy()]),
+    positions = (used.flatten().cumsum(0) - 1).reshape(2, n_samples)
+    places = used.nonzero()[:, 1].numpy()
+    members = {task: positions[views[task], rows] for task, rows in members.items()}
+    return replace(batch, members=members, sample_ids=batch.sample_ids[places]), places, int(used[0].sum())
+
+
+def take_part(batch: Batch, own: slice) -> Batch:
+    """One process's part of a batch without images.
+
+    What a sample counts in a task's loss, it counts in the whole batch; the parts' losses add up to the batch's.
+
+    Args:
+        batch: the whole.
+        own: the rows of the process, every n-th.
+    """
+    n_images = len(batch.sample_ids)
+    positions = torch.full((n_images,), -1)
+    positions[own] = torch.arange(len(positions[own]))
+    members, mine = {}, {}
+    for task in batch.targets:
+        here = positions[batch.members.get(task, slice(None))]
+        mine[task] = here >= 0
+        members[task] = here[mine[task]]
+    shares = {task: torch.full((len(rows),), 1 / len(rows)) for task, rows in mine.items()} | batch.shares
+    return Batch(
+        batch.images,
+        {task: labels[mine[task]] for task, labels in batch.targets.items()},
+        members,
+        {task: given[mine[task]] for task, given in batch.given.items()},
+        batch.sample_ids[own],
+        {task: values[mine[task]] for task, values in shares.items()},
+        {task: values[mine[task]] for task, values in batch.temperatures.items()},
+        batch.whole,
     )
 
 

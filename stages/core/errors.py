@@ -7,3 +7,7 @@ class UserError(ValueError):
     A stage prints that line and nothing else. Any other exception is a mistake of the program, whose
     traceback belongs into the log.
     """
+
+
+class PeerError(UserError):
+    """A process that this one works with has ended; why, that one knows or whoever started them."""

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from stages.core.batches import Batch
 from stages.core.network import MultiTaskNetwork, name_module
+from stages.core.parallel import ALONE, Processes
 from stages.core.regularization import Regularization
 
 
@@ -24,7 +25,7 @@ class Step:
 
     Attributes:
         network: as it was when it saw the batch.
-        batch: on the network's device.
+        batch: on the network's device; this process's part of it.
         features: f of all tasks and samples, (B, d) by task.
         scores: of all tasks and samples before the softmax, (B, C^k) by task.
     """
@@ -45,29 +46,35 @@ class Term(Protocol):
     name: str
 
     def __call__(self, step: Step) -> Tensor:
-        """Its part of the step's loss, a scalar."""
+        """Its part of the step's loss, a scalar; over all processes the parts add up to the term."""
 
-    @property
-    def mean(self) -> float | dict[str, float]:
-        """Over the steps so far; by task where it has one value for each."""
+    def measure(self) -> float | dict[str, float]:
+        """The mean over the steps so far; by task where it has one value for each. All processes call it together."""
 
 
 class RunningMean:
-    """A mean that is summed up where the values are, so that a GPU need not wait."""
+    """A mean that is summed up where the values are, so that a GPU need not wait.
 
-    def __init__(self) -> None:
+    Args:
+        processes: of which each adds its part of a value.
+    """
+
+    def __init__(self, processes: Processes = ALONE) -> None:
+        self._processes = processes
         self._total: Tensor | float = 0.0
         self.n = 0
 
     def add(self, value: Tensor, n: int = 1) -> None:
-        """Count a scalar `n` times."""
+        """Count a scalar, or this process's part of it, `n` times."""
         self._total = self._total + n * value.detach().double()
         self.n += n
 
-    @property
-    def value(self) -> float:
-        """Of what was added so far; 0 where it is nothing."""
-        return float(self._total) / max(self.n, 1)
+    def measure(self) -> float:
+        """Of what was added so far; 0 where it is nothing. All processes call it together."""
+        if isinstance(self._total, Tensor):
+            self._processes.add_up([total := self._total.clone()])
+            return float(total) / max(self.n, 1)
+        return 0.0
 
 
 def compute_losses(
@@ -103,51 +110,66 @@ class RegularizationTerm:
 
     Args:
         regularization: which, and how much of each.
+        processes: that train together; each measures the whole batch, and counts for a share of it.
     """
 
     name = "regularization"
 
-    def __init__(self, regularization: Regularization) -> None:
+    def __init__(self, regularization: Regularization, processes: Processes = ALONE) -> None:
         self._regularization = regularization
-        self._mean = RunningMean()
+        self._processes = processes
+        self._mean = RunningMean(processes)
 
-    @property
-    def mean(self) -> float:
-        """Over the batches."""
-        return self._mean.value
+    def measure(self) -> float:
+        """The mean over the batches."""
+        return self._mean.measure()
 
     def __call__(self, step: Step) -> Tensor:
         """The weighted sum of the penalties, a scalar."""
         predictions = {task: torch.softmax(scores.float(), dim=1) for task, scores in step.scores.items()}
+        features = step.features
+        if self._processes.size > 1:
+            n_images = step.batch.whole.n_images
+            features, predictions = (
+                {task: self._processes.gather_rows(values, n_images) for task, values in of_task.items()}
+                for of_task in (features, predictions)
+            )
         classifiers = {task: step.network.classifiers[name_module(task)].weight for task in predictions}
-        penalty = self._regularization.measure(step.features, predictions, classifiers)
+        penalty = self._regularization.measure(features, predictions, classifiers) / self._processes.size
         self._mean.add(penalty)
         return penalty
 
 
 class LabelTransferTerm:
-    """What LEL-LTN's label transfer networks learn from: their cross-entropy on given labels."""
+    """What LEL-LTN's label transfer networks learn from: their cross-entropy on given labels.
+
+    Args:
+        processes: that train together.
+    """
 
     name = "label_transfer"
 
-    def __init__(self) -> None:
+    def __init__(self, processes: Processes = ALONE) -> None:
+        self._processes = processes
         self._means: dict[str, RunningMean] = {}
 
-    @property
-    def mean(self) -> dict[str, float]:
-        """Over the samples whose labels were given, in nats, by task."""
-        return {task: mean.value for task, mean in self._means.items()}
+    def measure(self) -> dict[str, float]:
+        """The means over the samples whose labels were given, in nats, by task."""
+        return {task: mean.measure() for task, mean in self._means.items()}
 
     def __call__(self, step: Step) -> Tensor:
         """The sum over tasks of the mean cross-entropy, a scalar; 0 in a batch without given labels."""
         batch = step.batch
         transferred = step.network.transfer_labels(step.features, step.scores)
         # Counted on the host: a GPU would have to be waited for.
-        own = {task: torch.nonzero(batch.given[task]).flatten() for task in batch.targets}
-        own = {task: rows.to(batch.images.device) for task, rows in own.items() if len(rows)}
+        n_given = {task: n for task, n in batch.whole.n_given.items() if n}
+        own = {task: torch.nonzero(batch.given[task]).flatten().to(batch.images.device) for task in n_given}
         targets = {task: batch.targets[task][rows] for task, rows in own.items()}
         members = {task: batch.members[task][rows] if task in batch.members else rows for task, rows in own.items()}
-        losses = compute_losses(transferred, targets, members)
+        shares = {}
+        if batch.part_of:
+            shares = {task: torch.full_like(rows, 1 / n_given[task], dtype=torch.float32) for task, rows in own.items()}
+        losses = compute_losses(transferred, targets, members, shares)
         for task, loss in losses.items():
-            self._means.setdefault(task, RunningMean()).add(loss, len(targets[task]))
+            self._means.setdefault(task, RunningMean(self._processes)).add(loss, n_given[task])
         return sum(losses.values(), torch.zeros((), device=batch.images.device))

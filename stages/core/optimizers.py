@@ -68,6 +68,11 @@ class Optimizer:
                 # order, so that both must have the same.
                 own[key].copy_(given)
 
+    @property
+    def gradients(self) -> list[Tensor]:
+        """Of the parameters that have one, in the order of the network."""
+        return [parameter.grad for parameter in self._parameters.values() if parameter.grad is not None]
+
     def clear_gradients(self) -> None:
         """Forget the gradients of the last step."""
         for parameter in self._parameters.values():

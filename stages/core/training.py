@@ -16,6 +16,7 @@ from stages.core.errors import UserError
 from stages.core.losses import RunningMean, Step, Term, compute_losses
 from stages.core.network import MultiTaskNetwork
 from stages.core.optimizers import Optimizer
+from stages.core.parallel import ALONE, Processes
 
 SCHEDULES = ("alternating", "mixed", "single")
 """One dataset per epoch for all tasks; all of them in mixed batches; one per epoch for its own task only."""
@@ -70,6 +71,7 @@ def train_pass(
     task_weights: Mapping[str, float] | None = None,
     average: MovingAverage | None = None,
     rates: Iterable[float] | None = None,
+    processes: Processes = ALONE,
 ) -> PassLosses:
     """Train on every batch once; the loss is the weighted sum over tasks of the mean cross-entropy (equations 4 and 5).
 
@@ -78,23 +80,26 @@ def train_pass(
     Args:
         network: on `device`.
         optimizer: of its parameters.
-        batches: see `Batch`.
+        batches: see `Batch`; this process's parts of them.
         device: where the network is.
         terms: what baselines add to the loss.
         task_weights: of a task in the sum; 1 where it is left out, the paper's.
         average: of the weights, which follows them and changes nothing in training.
         rates: learning rates of the steps; without, the optimizer's.
+        processes: that train copies of the network together; all of them return the same.
 
     Raises:
         DivergedError: a loss is not finite, and the message names the samples of the batch; or a
             parameter is not after the last step.
+        PeerError: another of the processes has ended.
     """
     network.train()
     factors = task_weights or {}
     means: dict[str, _TaskMeans] = {}
-    check = _LossCheck()
+    check = _LossCheck(processes)
     for batch, rate in zip(batches, rates or repeat(optimizer.learning_rate), strict=False):
-        _set_batch_norm(network, training=len(batch.images) > 1)
+        whole = batch.whole
+        _set_batch_norm(network, training=whole.n_images > 1)
         batch = batch.to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             # Terms look at all tasks, cross-entropies only at those with labels.
@@ -105,49 +110,56 @@ def train_pass(
         loss = torch.stack([*weighted, *(term(step) for term in terms)]).sum()
         optimizer.clear_gradients()
         loss.backward()
+        processes.add_up(optimizer.gradients)
         optimizer.learning_rate = rate
         optimizer.step()
         if average:
             average.update()
         for task, value in losses.items():
-            means.setdefault(task, _TaskMeans()).add(value, batch.targets[task], batch.shares.get(task))
-        check.add(batch.sample_ids, loss)
+            mean = means.setdefault(task, _TaskMeans(processes))
+            mean.add(value, batch.targets[task], batch.shares.get(task), whole.n_targets[task])
+        check.add(whole.sample_ids, loss)
     check.finish()
     _check_parameters(network)
     return PassLosses(
-        {task: mean.summarize() for task, mean in means.items()}, {term.name: term.mean for term in terms}
+        {task: mean.summarize() for task, mean in means.items()}, {term.name: term.measure() for term in terms}
     )
 
 
 class _TaskMeans:
     """The running means behind a `TaskLoss`."""
 
-    def __init__(self) -> None:
-        self._cross_entropy, self._label_entropy = RunningMean(), RunningMean()
+    def __init__(self, processes: Processes) -> None:
+        self._cross_entropy, self._label_entropy = RunningMean(processes), RunningMean(processes)
 
-    def add(self, cross_entropy: Tensor, labels: Tensor, shares: Tensor | None) -> None:
-        """Count a batch: its cross-entropy, a scalar, its label vectors, (B_k, C^k), and their shares, (B_k,)."""
-        self._cross_entropy.add(cross_entropy, len(labels))
+    def add(self, cross_entropy: Tensor, labels: Tensor, shares: Tensor | None, n_targets: int) -> None:
+        """Count a batch: its cross-entropy, a scalar, its label vectors, (B_k, C^k), and their shares, (B_k,).
+
+        Of a process's part that is the part of the whole batch's; `n_targets` is the whole's number of labels.
+        """
+        self._cross_entropy.add(cross_entropy, n_targets)
         sums = labels.double().sum(1)
         # Of a vector times a weight it is the entropy times the weight.
         weights = torch.where((sums - 1).abs() < 1e-4, 1, sums)
         entropies = torch.special.entr(labels.double()).sum(1) + torch.xlogy(weights, weights)
-        self._label_entropy.add(entropies.mean() if shares is None else shares.double() @ entropies, len(labels))
+        self._label_entropy.add(entropies.mean() if shares is None else shares.double() @ entropies, n_targets)
 
     def summarize(self) -> TaskLoss:
-        return TaskLoss(self._cross_entropy.n, self._cross_entropy.value, max(0.0, self._label_entropy.value))
+        cross_entropy, label_entropy = self._cross_entropy.measure(), self._label_entropy.measure()
+        return TaskLoss(self._cross_entropy.n, cross_entropy, max(0.0, label_entropy))
 
 
 class _LossCheck:
     """Looks at the losses once in a while: reading every one would make a GPU wait for the host."""
 
-    def __init__(self) -> None:
+    def __init__(self, processes: Processes) -> None:
+        self._processes = processes
         self._n_checked = 0
         self._unchecked: list[tuple[np.ndarray, Tensor]] = []
 
     def add(self, sample_ids: np.ndarray, loss: Tensor) -> None:
-        """Keep a batch's loss, a scalar, for the next look, and look if it is time."""
-        self._unchecked.append((sample_ids, loss.detach()))
+        """Keep a batch's loss, a scalar, or this process's part of it, for the next look, and look if it is time."""
+        self._unchecked.append((sample_ids, loss.detach().clone()))
         if len(self._unchecked) == BATCHES_PER_CHECK:
             self.finish()
 
@@ -157,6 +169,7 @@ class _LossCheck:
         Raises:
             DivergedError: a loss is not finite.
         """
+        self._processes.add_up([loss for _, loss in self._unchecked])
         values = torch.stack([loss for _, loss in self._unchecked]).tolist() if self._unchecked else []
         for (sample_ids, _), value in zip(self._unchecked, values, strict=True):
             if not math.isfinite(value):
@@ -234,10 +247,12 @@ def predict_batches(
     device: torch.device,
     tasks: Collection[str] | None = None,
     transferred: bool = False,
+    processes: Processes = ALONE,
 ) -> Iterator[tuple[slice, dict[str, np.ndarray], dict[str, np.ndarray]]]:
     """Run the network over images in evaluation mode and in float32.
 
-    The next batch is read while one is computed.
+    The next batch is read while one is computed. Several processes take the batches in turns, and the first yields
+    all of them in order; the others yield none.
 
     Args:
         network: on `device`.
@@ -246,23 +261,42 @@ def predict_batches(
         device: where the network is.
         tasks: those wanted; None for all.
         transferred: whether the probabilities are those of the label transfer networks.
+        processes: that share the batches.
+
+    Raises:
+        PeerError: another of the processes has ended.
 
     Yields:
         Rows, f by task as float32 (B, d), and softmax probabilities by task as float32 (B, C^k).
     """
+    spans = [slice(start, min(start + batch_size, len(images))) for start in range(0, len(images), batch_size)]
+    batches = _read_ahead(images, spans[processes.own], device)
+    for first in range(0, len(spans), processes.size):
+        turns = spans[first : first + processes.size]
+        if processes.rank < len(turns):
+            predicted = predict_batch(network, next(batches), device, tasks, transferred=transferred)
+        if processes.rank > 0:
+            if processes.rank < len(turns):
+                processes.send(predicted)
+            continue
+        yield turns[0], *predicted
+        for rank, rows in enumerate(turns[1:], start=1):
+            yield rows, *processes.receive(rank)
+
+
+def _read_ahead(images: np.ndarray, spans: Sequence[slice], device: torch.device) -> Iterator[Tensor]:
+    """Batches of images, uint8 (B, H, W, C), one of which is read while the one before it is used; pinned for CUDA."""
 
     def read(rows: slice) -> Tensor:
         batch = torch.from_numpy(np.array(images[rows]))
         return batch.pin_memory() if device.type == "cuda" else batch
 
-    starts = range(0, len(images), batch_size)
-    spans = [slice(start, min(start + batch_size, len(images))) for start in starts]
     with ThreadPoolExecutor(1) as reader:
         following = [reader.submit(read, rows) for rows in spans[:1]]
-        for number, rows in enumerate(spans):
+        for number in range(len(spans)):
             batch = following.pop().result()
             following = [reader.submit(read, rows) for rows in spans[number + 1 : number + 2]]
-            yield rows, *predict_batch(network, batch, device, tasks, transferred=transferred)
+            yield batch
 
 
 def predict_batch(

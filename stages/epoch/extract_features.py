@@ -6,6 +6,7 @@ Writes, per task, the feature vector f that enters the task's classifier, the so
 
 import numpy as np
 
+from stages.command.distributed import add_devices_option, is_launcher, join_processes, launch_processes
 from stages.command.options import Stopwatch, add_compute_options
 from stages.command.stage import positive_int, run_stage, show_progress, stage_parser
 from stages.core.errors import UserError
@@ -23,7 +24,7 @@ from stages.storage.datasets import open_split
 from stages.storage.tables import Provenance, open_writer
 
 
-def main(argv: list[str] | None = None) -> None:
+def main(argv: list[str] | None = None) -> int | None:
     parser = stage_parser(__doc__)
     parser.add_argument("--network", required=True, metavar="SAFETENSORS", help="checkpoint of the previous epoch")
     parser.add_argument("--card", required=True, metavar="JSON", help="its checkpoint.json")
@@ -47,8 +48,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--batch-size", type=positive_int, default=256, help="images at a time")
     parser.add_argument("--output", required=True, metavar="PARQUET", help="features and soft labels")
     add_compute_options(parser)
+    add_devices_option(parser)
     options = parser.parse_args(argv)
+    if is_launcher(options):
+        return launch_processes(__spec__.name, argv, options)
     stopwatch = Stopwatch()
+    processes = join_processes(options)
     split = open_split(options.table, options.images)
     prepare_torch(options.threads, seed=0)
     device = choose_device(options.device)
@@ -84,7 +89,10 @@ def main(argv: list[str] | None = None) -> None:
         device=device,
         tasks=options.tasks,
         transferred=transferred,
+        processes=processes,
     )
+    if processes.rank > 0:
+        return sum(0 for _ in batches)
     labels = {task: split.index_labels(task, classes[task]).astype(np.int32) for task in options.tasks}
     n_batches = -(-len(split.images) // options.batch_size)
     with open_writer(options.output, FEATURES, metadata=metadata, provenance=provenance) as writer:
@@ -97,6 +105,7 @@ def main(argv: list[str] | None = None) -> None:
             writer.write(columns)
         split.confirm()
     print(f"features of {len(split.images)} samples of {split.name}  ({stopwatch.seconds:.1f} s)")
+    return None
 
 
 if __name__ == "__main__":

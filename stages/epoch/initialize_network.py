@@ -7,6 +7,7 @@ nothing to share: every task gets a network of its own, trained on the samples l
 
 from pathlib import Path
 
+from stages.command.distributed import is_launcher, join_processes, launch_processes
 from stages.command.options import Stopwatch, add_split_options, confirm_splits, open_splits
 from stages.command.stage import run_stage, stage_parser
 from stages.core.network import MultiTaskNetwork, NetworkSpecification
@@ -19,6 +20,7 @@ from stages.epoch.training_pass import (
     describe_training,
     make_batches,
     output_paths,
+    prepare_copy,
     run_pass,
     start_average,
     start_optimizer,
@@ -28,7 +30,7 @@ from stages.storage.files import digest_file
 from stages.storage.pretrained import load_pretrained
 
 
-def main(argv: list[str] | None = None) -> None:
+def main(argv: list[str] | None = None) -> int | None:
     parser = stage_parser(__doc__)
     add_split_options(parser)
     parser.add_argument("--backbone", default="vgg16", help="shared convolutional layers")
@@ -42,7 +44,10 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--passes", type=int, default=1, help="passes over all datasets")
     add_training_options(parser)
     options = parser.parse_args(argv)
+    if is_launcher(options):
+        return launch_processes(__spec__.name, argv, options)
     stopwatch = Stopwatch()
+    processes = join_processes(options)
     splits = open_splits(options)
     prepare_torch(options.threads, derive_seed(options.seed, 0, "initialization"))
     device = choose_device(options.device)
@@ -62,6 +67,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     weights = load_pretrained(options.backbone, pretrained) if pretrained else None
     network = place_network(MultiTaskNetwork(specification, weights), device)
+    prepare_copy(network, processes, seed=options.seed, epoch=0)
     optimizer = start_optimizer(options, network)
     average = start_average(options, network)
     kind = "separate" if specification.separate else "joint"
@@ -70,15 +76,17 @@ def main(argv: list[str] | None = None) -> None:
     task_losses = {}
     for number in range(options.passes):
         for whom, trained in groups.items():
-            batches = make_batches(options, splits, {}, trained, epoch=0, purpose=f" of pass {number}{whom}")
+            batches = make_batches(options, splits, {}, trained, processes, epoch=0, purpose=f" of pass {number}{whom}")
             description = f"{kind} training, pass {number + 1} of {options.passes}"
             place = (number, options.passes)
             losses = run_pass(
-                options, network, optimizer, average, batches, device, description=description, place=place
+                options, network, optimizer, average, batches, device, processes, description=description, place=place
             )
             task_losses |= losses.tasks
+    if processes.rank > 0:
+        return None
     confirm_splits(splits)
-    n_samples = make_batches(options, splits, {}, classes, epoch=0).n_samples
+    n_samples = make_batches(options, splits, {}, classes, processes, epoch=0).n_samples
     parameters = {
         "passes": options.passes,
         "pretrained": Path(options.pretrained).name,
@@ -102,6 +110,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     summary = ", ".join(f"{task} {loss.cross_entropy:.3f}" for task, loss in task_losses.items())
     print(f"epoch   0  {kind} training on {n_samples} samples: loss {summary}  ({stopwatch.seconds:.1f} s)")
+    return None
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from stages.command.distributed import is_launcher, join_processes, launch_processes
 from stages.command.options import Stopwatch, add_split_options, confirm_splits, open_splits
 from stages.command.stage import run_stage, stage_parser
 from stages.core.average import MovingAverage
@@ -26,6 +27,7 @@ from stages.epoch.training_pass import (
     describe_training,
     make_batches,
     output_paths,
+    prepare_copy,
     run_pass,
     start_average,
     start_optimizer,
@@ -37,7 +39,7 @@ from stages.storage.labels import MadeLabels, read_labels
 from stages.storage.tables import read_table
 
 
-def main(argv: list[str] | None = None) -> None:
+def main(argv: list[str] | None = None) -> int | None:
     parser = stage_parser(__doc__)
     parser.add_argument("--schedule", choices=SCHEDULES, default="alternating", help="of the method")
     add_split_options(parser)
@@ -64,7 +66,10 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--discard", nargs="*", default=[], metavar="PATH", help="deleted once the epoch is trained")
     add_training_options(parser)
     options = parser.parse_args(argv)
+    if is_launcher(options):
+        return launch_processes(__spec__.name, argv, options)
     stopwatch = Stopwatch()
+    processes = join_processes(options)
     splits = open_splits(options)
     regularization = Regularization(
         laplacian=options.laplacian,
@@ -76,14 +81,15 @@ def main(argv: list[str] | None = None) -> None:
     prepare_torch(options.threads, derive_seed(options.seed, options.epoch, "training"))
     device = choose_device(options.device)
     network, optimizer, average = resume_training(options, splits, device)
+    prepare_copy(network, processes, seed=options.seed, epoch=options.epoch)
     path_labels = [tuple(entry.split("=", 1)) for entry in options.labels]
     classes = network.specification.classes
     labels = read_labels(path_labels, splits, classes)
     if options.schedule == "alternating":
         check_complete(splits, labels, classes)
-    terms: list[Term] = [LabelTransferTerm()] if network.specification.label_transfer else []
+    terms: list[Term] = [LabelTransferTerm(processes)] if network.specification.label_transfer else []
     if regularization.active:
-        terms.append(RegularizationTerm(regularization))
+        terms.append(RegularizationTerm(regularization, processes))
     # With K datasets an epoch is a K-th of a pass, so that K epochs see every sample once whatever
     # the schedule.
     place = (options.epoch - 1) % len(splits)
@@ -94,15 +100,20 @@ def main(argv: list[str] | None = None) -> None:
             splits,
             labels,
             trained,
+            processes,
             epoch=options.epoch - place,
             purpose=whom,
             share=(place, len(splits)),
             length=count_mean(options.equalized),
         )
         description = f"epoch {options.epoch}"
-        part = run_pass(options, network, optimizer, average, batches, device, description=description, terms=terms)
+        part = run_pass(
+            options, network, optimizer, average, batches, device, processes, description=description, terms=terms
+        )
         n_samples += batches.n_samples
         losses = PassLosses(losses.tasks | part.tasks, part.terms)
+    if processes.rank > 0:
+        return None
     confirm_splits(splits)
     given = {task for split in splits for task in split.classes}
     materialized = {task for of_dataset in labels.values() for task, made in of_dataset.items() if made.strength > 0}
@@ -145,6 +156,7 @@ def main(argv: list[str] | None = None) -> None:
         f"epoch {options.epoch:3d}  {dataset or 'mixed'}, {n_samples} samples: {summary or 'nothing to train'}  "
         f"({stopwatch.seconds:.1f} s)"
     )
+    return None
 
 
 def resume_training(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from stages.command.distributed import add_devices_option
 from stages.command.options import add_compute_options
 from stages.command.stage import positive_int, show_progress
 from stages.core.augmentation import Augmentation
@@ -17,6 +18,7 @@ from stages.core.batches import SAMPLINGS, EpochBatches, Targets, TrainingSet, b
 from stages.core.losses import Term
 from stages.core.network import MultiTaskNetwork
 from stages.core.optimizers import OPTIMIZERS, Optimizer
+from stages.core.parallel import Processes, share_batch_norm
 from stages.core.schedule import SHAPES, RateSchedule
 from stages.core.seeds import derive_seed
 from stages.core.training import PassLosses, name_training_precision, train_pass
@@ -66,6 +68,7 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output-optimizer", required=True, metavar="SAFETENSORS")
     parser.add_argument("--output-card", required=True, metavar="JSON")
     add_compute_options(parser)
+    add_devices_option(parser)
 
 
 def make_batches(
@@ -73,6 +76,7 @@ def make_batches(
     splits: Sequence[PreparedSplit],
     labels: Mapping[str, Mapping[str, MadeLabels]],
     classes: Mapping[str, Sequence[str]],
+    processes: Processes,
     *,
     epoch: int,
     purpose: str = "",
@@ -86,6 +90,7 @@ def make_batches(
         splits: the datasets to mix.
         labels: by dataset and task; they count where no label is given.
         classes: of the network, by task that is trained.
+        processes: that train together; see `EpochBatches`.
         epoch: with which the pass begins, for the seeds.
         purpose: what tells the seeds of this pass from those of the epoch's others.
         share: see `EpochBatches`.
@@ -117,6 +122,7 @@ def make_batches(
         length=length,
         strong=options.strong_augmentation,
         strong_seed=derive_seed(options.seed, epoch, f"strong augmentation{purpose}"),
+        processes=processes,
     )
 
 
@@ -171,6 +177,21 @@ def start_average(options: argparse.Namespace, network: MultiTaskNetwork) -> Mov
     return MovingAverage(network, options.average) if options.average else None
 
 
+def prepare_copy(network: MultiTaskNetwork, processes: Processes, *, seed: int, epoch: int) -> None:
+    """Make a network, already on its device, one of the copies that processes train together.
+
+    Args:
+        network: as it is in all processes.
+        processes: these; where it is one, nothing changes.
+        seed: of the experiment.
+        epoch: that it is trained in.
+    """
+    if processes.size > 1:
+        share_batch_norm(network)
+        # What layers draw, such as dropout, they draw for other rows in each.
+        torch.manual_seed(derive_seed(seed, epoch, f"process {processes.rank}"))
+
+
 def run_pass(
     options: argparse.Namespace,
     network: MultiTaskNetwork,
@@ -178,6 +199,7 @@ def run_pass(
     average: MovingAverage | None,
     batches: EpochBatches,
     device: torch.device,
+    processes: Processes,
     *,
     description: str,
     terms: Sequence[Term] = (),
@@ -192,8 +214,9 @@ def run_pass(
     schedule = RateSchedule(options.learning_rate, options.rate_schedule, options.warmup)
     rates = schedule.list_rates(len(batches), part)
     loader = batches.load(options.loader_workers, pin_memory=device.type == "cuda")
-    loader = show_progress(loader, description=description)
-    return train_pass(network, optimizer, loader, device, terms, options.task_weights, average, rates)
+    if processes.rank == 0:
+        loader = show_progress(loader, description=description)
+    return train_pass(network, optimizer, loader, device, terms, options.task_weights, average, rates, processes)
 
 
 def output_paths(options: argparse.Namespace) -> CheckpointPaths:
@@ -231,6 +254,7 @@ def describe_training(
         "task_weights": options.task_weights,
         "augmentation": asdict(options.augmentation),
         "strong_augmentation": asdict(options.strong_augmentation) if options.strong_augmentation else None,
+        "devices": options.devices,
     }
     return Provenance(stage, parameters, inputs, device=device.type, precision=name_training_precision(device))
 

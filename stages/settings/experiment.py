@@ -141,7 +141,15 @@ class Training(Section):
         0,
         description="Share that stays, in every step, of the moving average of the weights; 0 takes the last weights.",
     )
-    loader_workers: int = Field(0, ge=0, description="Processes that load batches; 0 loads in the training process.")
+    devices: int = Field(
+        1,
+        ge=1,
+        description="Processes that share every batch, and the images to extract features of, each with its own card; "
+        "part of the result, to the last bit.",
+    )
+    loader_workers: int = Field(
+        0, ge=0, description="Processes that load batches, for each that trains; 0 loads in the training process."
+    )
     augmentation: Augmentation = defaults(Augmentation)
     strong_augmentation: StrongAugmentation = defaults(StrongAugmentation)
 

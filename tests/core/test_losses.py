@@ -37,21 +37,20 @@ def look_at(network, batch):
 
 
 class Recorded:
-    """A term that returns what `measure` makes of a step."""
+    """A term that returns what a function makes of a step."""
 
     name = "recorded"
 
-    def __init__(self, measure):
-        self._measure = measure
+    def __init__(self, function):
+        self._function = function
         self.steps = []
 
-    @property
-    def mean(self):
+    def measure(self):
         return float(len(self.steps))
 
     def __call__(self, step):
         self.steps.append(step)
-        return self._measure(step)
+        return self._function(step)
 
 
 def test_losses_look_at_the_members_of_each_task():
@@ -116,13 +115,13 @@ def test_the_regularization_is_that_of_the_step_and_its_mean_that_of_the_batches
         expected = regularization.measure(step.features, predictions, classifiers).item()
         assert term(step).item() == pytest.approx(expected, rel=1e-6)
         values.append(expected)
-    assert term.mean == pytest.approx(np.mean(values), rel=1e-6)
+    assert term.measure() == pytest.approx(np.mean(values), rel=1e-6)
 
 
 def test_label_transfer_learns_from_given_labels_only():
     network, term = build_network(), LabelTransferTerm()
     assert term(look_at(network, make_batch(6, 2, given=False))).item() == 0
-    assert term.mean == {}
+    assert term.measure() == {}
     batch = make_batch(8, 3)
     batch.given["pose"][:] = torch.tensor([True, False, False, True, True])
     step = look_at(network, batch)
@@ -132,11 +131,11 @@ def test_label_transfer_learns_from_given_labels_only():
     pose = -(batch.targets["pose"][rows] * log_shares).sum(1).mean().item()
     expression = -(batch.targets["expression"] * torch.log_softmax(transferred["expression"][:3], 1)).sum(1).mean()
     assert term(step).item() == pytest.approx(pose + expression.item(), rel=1e-6)
-    assert term.mean == pytest.approx({"pose": pose, "expression": expression.item()}, rel=1e-6)
+    assert term.measure() == pytest.approx({"pose": pose, "expression": expression.item()}, rel=1e-6)
 
 
 def test_a_running_mean_weighs_its_values():
     mean = RunningMean()
     mean.add(torch.tensor(1.0), 3)
     mean.add(torch.tensor(5.0, requires_grad=True))
-    assert (mean.value, mean.n) == (2.0, 4)
+    assert (mean.measure(), mean.n) == (2.0, 4)

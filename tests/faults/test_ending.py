@@ -1,5 +1,6 @@
 """A run that is told to end while it works: no partial file, no lock, a status, one line."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -39,6 +40,24 @@ def test_a_run_that_is_told_to_end_tidies_up_and_says_one_line(place, way):
     status, output = place.plan()
     assert status == 0
     assert "initialize_network" in output
+
+
+def test_a_job_of_several_processes_ends_as_one(place):
+    place.write_config({**ENDLESS, "training": {**ENDLESS["training"], "devices": 2}})
+    run = place.start()
+    wait_until(lambda: sum(trains(one) for one in find_processes(place.folder)) == 2)
+    os.killpg(run.pid, signal.SIGINT)
+    check_ended(place, run)
+    line = "snakemake: interrupted; the same command goes on from here\n"
+    assert place.output().endswith(f"{line}initialize_network: interrupted\n")
+    assert place.job_log.read_text() == "initialize_network: interrupted\n"
+
+
+def trains(process):
+    """Whether it is one of several that work together, and has loaded what it needs."""
+    with contextlib.suppress(psutil.Error):
+        return "RANK" in process.environ() and process.cpu_times().user > 2
+    return False
 
 
 def test_a_run_ends_when_the_reader_of_its_output_does(place):

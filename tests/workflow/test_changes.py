@@ -158,6 +158,7 @@ CHANGES = {
     "what is kept at the end": (set_keys(storage__keep_networks="last"), LAST),
     "which epoch is the final one": (set_keys(training__select="last"), LAST),
     "threads of a network": (set_keys(compute__threads=2), TRAINING),
+    "how many processes train together": (set_keys(training__devices=2), TRAINING),
     "the decay": (set_keys(transport__decay=0.2), from_labels("weigh_distribution")),
     "the cutoff of densities": (set_keys(density__cutoff_quantile=0.5), from_labels("estimate_density")),
     "how large groups are estimated": (set_keys(density__mode="exact"), from_labels("estimate_density")),

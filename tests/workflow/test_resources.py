@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from tests.workflow.conftest import ROOT
-from workflow.resources import MEMORY_AND_TIME, ON_CARDS, list_resources
+from workflow.resources import MEMORY_AND_TIME, ON_CARDS, ON_SEVERAL, list_resources
 
 RULES = set(re.findall(r"^rule (\w+):", "".join(path.read_text() for path in ROOT.glob("workflow/rules/*.smk")), re.M))
 PROFILE = yaml.safe_load((ROOT / "workflow/profiles/slurm/config.yaml").read_text())
@@ -39,7 +39,7 @@ def test_every_rule_that_runs_something_asks_under_its_own_name():
 
 
 def test_tables_and_profile_name_rules():
-    named = {*MEMORY_AND_TIME, *ON_CARDS, *PROFILE["groups"], *PROFILE["set-threads"]}
+    named = {*MEMORY_AND_TIME, *ON_CARDS, *ON_SEVERAL, *PROFILE["groups"], *PROFILE["set-threads"]}
     assert not named - RULES
 
 
@@ -50,6 +50,23 @@ def test_networks_ask_for_a_card_where_they_run_on_one(project, device, expected
     jobs = re.findall(r"^(?:local)?rule (\w+):\n(.*?)(?=^\[|^(?:local)?rule|\Z)", output, re.M | re.S)
     assert {rule for rule, body in jobs if re.search(r"resources:.*\bgpu=1\b", body)} == expected
     assert len(jobs) == 26
+
+
+def test_each_of_several_processes_has_a_card_memory_and_threads_of_its_own(project):
+    alone, three = (list_resources("train_epoch", "cuda", devices) for devices in (1, 3))
+    assert (alone["gpu"], three["gpu"]) == (1, 3)
+    assert three["mem_mb"](None, 1) == 3 * alone["mem_mb"](None, 1)
+    assert list_resources("evaluate_network", "cuda", 3)["gpu"] == 1
+    # Where all see the same cards and take the first, nothing else may run meanwhile.
+    assert list_resources("evaluate_network", "cuda", 3, shared=True)["gpu"] == 3
+    assert "gpu" not in list_resources("train_epoch", "cpu", 3)
+    project.write_config("tiny.yaml", training__devices=3, compute={"device": "cuda", "threads": 2})
+    output = project.snakemake("--dry-run", "--cores", "16").stdout
+    jobs = re.findall(r"^(?:local)?rule (\w+):\n(.*?)(?=^\[|^(?:local)?rule|\Z)", output, re.M | re.S)
+    for rule, threads in (dict.fromkeys(ON_SEVERAL, 6) | {"evaluate_network": 2}).items():
+        bodies = [body for name, body in jobs if name == rule]
+        assert bodies
+        assert all(f"threads: {threads}\n" in body and re.search(r"\bgpu=3\b", body) for body in bodies), rule
 
 
 @pytest.mark.parametrize(("limit", "together"), [((), 1), (("--resources", "gpu=3"), 3)])

@@ -22,7 +22,7 @@ from workflow.launch import begin_run, load_settings, read_contents
 from workflow.object_storage import enter_storage
 from workflow.plan import CHECKPOINT_FILES, HELD_OUT, SPLITS, Plan, PlanError
 from workflow.recovery import enter_folder, tidy_results
-from workflow.resources import list_resources
+from workflow.resources import count_processes, list_resources
 
 if workflow.is_main_process:
     leave_quietly()
@@ -88,14 +88,20 @@ DENSITY_CORES = max(1, ALL_CORES - config["compute"]["threads"])
 
 
 DEVICE_KIND = find_device(config["compute"]["device"], os.environ)
-# On one machine they queue for the card: stages take the first that they see. A scheduler gives each its own.
+DEVICES = config["training"]["devices"]
+# On one machine they queue for the cards: stages take the first that they see. A scheduler gives each its own.
 if DEVICE_KIND == "cuda" and workflow.local_exec and "gpu" not in workflow.global_resources:
-    workflow.register_resource("gpu", 1)
+    workflow.register_resource("gpu", DEVICES)
 
 
 def ask(rule):
     """What a rule asks of a scheduler."""
-    return list_resources(rule, DEVICE_KIND)
+    return list_resources(rule, DEVICE_KIND, DEVICES, shared=workflow.local_exec)
+
+
+def network_threads(rule):
+    """Those of a rule that runs a network, in all of its processes."""
+    return config["compute"]["threads"] * count_processes(rule, DEVICES)
 
 
 def identify(stage, *entries):

@@ -22,6 +22,7 @@ TRAINING = {
     "part": lambda wildcards: PLAN.part_of_run(int(wildcards.get("epoch", 0))),
     "average": config["training"]["average"],
     "augmentation": json.dumps(config["training"]["augmentation"]),
+    "devices": DEVICES,
     "loader_workers": untracked(config["training"]["loader_workers"]),
 }
 TRAINING_OPTIONS = (
@@ -41,6 +42,7 @@ TRAINING_OPTIONS = (
     " --average {params.average}"
     " --loader-workers {params.loader_workers}"
     " --augmentation {params.augmentation:q}"
+    " --devices {params.devices}"
     " --output-network {output.network}"
     " --output-optimizer {output.optimizer}"
     " --output-card {output.card}"
@@ -57,7 +59,7 @@ rule initialize_network:
         "<initial_logs>/initialize_network.log",
     benchmark:
         "<initial_logs>/initialize_network.benchmark.tsv"
-    threads: config["compute"]["threads"]
+    threads: network_threads("initialize_network")
     resources:
         **ask("initialize_network"),
     params:
@@ -110,7 +112,7 @@ rule extract_features:
         "<epoch_logs>/extract_features.{dataset}.log",
     benchmark:
         "<epoch_logs>/extract_features.{dataset}.benchmark.tsv"
-    threads: config["compute"]["threads"]
+    threads: network_threads("extract_features")
     resources:
         **ask("extract_features"),
     params:
@@ -120,6 +122,8 @@ rule extract_features:
         normalize=config["features"]["normalize"],
         label_source=lambda wildcards: PLAN.label_source(wildcards.method),
         batch_size=config["features"]["batch_size"],
+        # Any number of processes gives the same features, to the bit.
+        devices=untracked(DEVICES),
     shell:
         command(
             "python -m stages.epoch.extract_features"
@@ -132,6 +136,7 @@ rule extract_features:
             " --normalize {params.normalize}"
             " --label-source {params.label_source}"
             " --batch-size {params.batch_size}"
+            " --devices {params.devices}"
             " --output {output}",
             NETWORK_OPTIONS,
         )
@@ -333,7 +338,7 @@ rule train_epoch:
         "<epoch_logs>/train_epoch.log",
     benchmark:
         "<epoch_logs>/train_epoch.benchmark.tsv"
-    threads: config["compute"]["threads"]
+    threads: network_threads("train_epoch")
     resources:
         **ask("train_epoch"),
     params:
