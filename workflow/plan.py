@@ -141,7 +141,7 @@ class Plan:
         """What the wildcards of the layout may be, as regular expressions."""
         return {
             "seed": r"\d+",
-            "epoch": r"(?!000)\d\d\d|[1-9]\d\d\d+",
+            "epoch": r"00[1-9]|0[1-9]\d|[1-9]\d\d+",
             "dataset": "|".join(self.datasets),
             "task": "|".join(self.tasks),
             "method": "|".join(self.methods),
@@ -359,6 +359,15 @@ class Plan:
     def decay(self, method: str) -> float:
         """λ of a method."""
         return self.methods[method].get("decay", self.settings["transport"]["decay"])
+
+    def density_sampling(self) -> dict[str, Any]:
+        """How densities of large groups are estimated; 0 stands for what the mode makes no use of."""
+        density = self.settings["density"]
+        return {
+            "mode": density["mode"],
+            "exact_up_to": density["exact_up_to"] if density["mode"] == "auto" else 0,
+            "sample_size": density["sample_size"] if density["mode"] != "exact" else 0,
+        }
 
     def epoch_labels(self, seed: Any, method: str, epoch: int) -> list[tuple[str, str]]:
         """Task and path of the labels that an epoch trains on."""

@@ -1,7 +1,7 @@
 """Local density of every sample among the samples with its pseudo label (the paper's section G).
 
-The result is exact at every size: d_c and ρ are those of the full float64 distance matrix, which is
-never stored. For one group of n samples:
+The result is exact at every size, unless sampling is asked for (`stages/core/sampled_density.py`): d_c and ρ
+are those of the full float64 distance matrix, which is never stored. For one group of n samples:
 
     1. A sample of pairs brackets the cutoff.                 _guess_bracket
     2. One pass over float32 tiles counts, row by row, the    DistanceTiles.scan
@@ -24,13 +24,15 @@ A cutoff outside of the bracket, or more pairs inside it than memory is meant fo
 import math
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from stages.core.distance_tiles import Bracket, DistanceTiles, Scan, find_gpu, measure_squared_distances
+from stages.core.errors import UserError
+from stages.core.sampled_density import SamplingError, sample_density
 
 MIN_SAMPLED = 2**14
 """Pairs sampled at least for a bracket."""
@@ -50,12 +52,31 @@ class LocalDensity:
         local_density: (n,) int64, ρ, samples of the group closer than the cutoff, itself included.
         density_weight: (n,) float64 in [0, 1], w^d, ρ over the group's largest ρ; 1 where that is 0.
         cutoff: (C,) float64, d_c, a squared distance; NaN for a class without samples.
+        sampled: by class index, how far ρ is from exact where it was estimated from a sample of the group.
     """
 
     group_size: np.ndarray
     local_density: np.ndarray
     density_weight: np.ndarray
     cutoff: np.ndarray
+    sampled: dict[int, SamplingError] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Which groups are estimated from a sample of them.
+
+    Attributes:
+        exact_up_to: samples of the largest group that never is.
+        sample_size: m, samples drawn from a larger one, 2 or more; one with no more than these is exact as well.
+    """
+
+    exact_up_to: int
+    sample_size: int
+
+    def __post_init__(self) -> None:
+        if self.sample_size < 2:
+            raise UserError(f"the sample of a group must have 2 samples or more, not {self.sample_size}")
 
 
 @dataclass(frozen=True)
@@ -89,6 +110,7 @@ def estimate_local_density(
     seed: int,
     device: str = "cpu",
     settings: TileSettings | None = None,
+    sampling: Sampling | None = None,
 ) -> LocalDensity:
     """ρ, w^d and d_c of section G, per group of samples with one pseudo label.
 
@@ -101,9 +123,10 @@ def estimate_local_density(
         n_classes: C.
         cutoff_quantile: κ in (0, 1], taken as the decimal it prints as.
         n_threads: worker threads.
-        seed: of the sampled pairs, which the result does not depend on.
+        seed: of what is sampled; an exact result does not depend on it.
         device: auto, cpu or cuda, where the float32 tiles are computed.
         settings: sizes of tiles and limits.
+        sampling: of large groups; None has all exact.
 
     Raises:
         ValueError: κ is out of range, features are not finite, the labels do not fit, or the device
@@ -115,6 +138,9 @@ def estimate_local_density(
     local_density = np.zeros(len(features), dtype=np.int64)
     density_weight = np.ones(len(features))
     cutoff = np.full(n_classes, np.nan)
+    sampled = {}
+    quantile = Fraction(str(float(cutoff_quantile)))
+    limit = max(sampling.exact_up_to, sampling.sample_size) if sampling else math.inf
     rng = np.random.default_rng(seed)
     gpu = find_gpu(device)
     with ThreadPoolExecutor(n_threads, initializer=_use_one_faiss_thread) as pool:
@@ -122,15 +148,21 @@ def estimate_local_density(
             members = np.flatnonzero(pseudo_labels == group)
             # -0.0 becomes 0.0, so that equal rows have equal bytes.
             rows = features[members] + np.float32(0)
-            rank = math.ceil(Fraction(str(float(cutoff_quantile))) * len(rows) ** 2)
-            if len(rows) <= settings.small_group:
+            rank = math.ceil(quantile * len(rows) ** 2)
+            if len(rows) > limit:
+                tiles = _cut_tiles(rows, np.ones(len(rows), dtype=np.int64), settings, pool.map, gpu)
+                draws = np.random.default_rng([seed, group])
+                n_pairs = _count_sampled_pairs(len(rows), settings)
+                found = sample_density(tiles, quantile, sampling.sample_size, n_pairs, draws)
+                cutoff[group], density, sampled[int(group)] = found
+            elif len(rows) <= settings.small_group:
                 cutoff[group], density = _estimate_small_group(rows, rank)
             else:
                 cutoff[group], density = _estimate_group(rows, rank, rng, settings, pool.map, gpu)
             local_density[members] = density
             if density.max() > 0:
                 density_weight[members] = density / density.max()
-    return LocalDensity(group_size, local_density, density_weight, cutoff)
+    return LocalDensity(group_size, local_density, density_weight, cutoff, sampled)
 
 
 def _check_arguments(
@@ -200,8 +232,7 @@ def _estimate_group(
     # The other entries come in equal pairs (i, j) and (j, i): each is looked at once.
     rank = (rank - n_zeros + 1) // 2
     n_pairs = (len(rows) ** 2 - n_zeros) // 2
-    block = settings.block if gpu is None else settings.block_gpu
-    tiles = DistanceTiles(rows[distinct.first], distinct.counts, block=block, map_threads=map_threads, gpu=gpu)
+    tiles = _cut_tiles(rows[distinct.first], distinct.counts, settings, map_threads, gpu)
     position = np.empty_like(tiles.order)
     position[tiles.order] = np.arange(len(position))
     row_of_sample = position[distinct.row_of_sample]
@@ -209,6 +240,23 @@ def _estimate_group(
     cutoff = _find_cutoff(tiles, rank, bracket, settings.max_kept)
     density = cutoff.nearer + tiles.counts
     return cutoff.distance * tiles.unit, density[row_of_sample]
+
+
+def _cut_tiles(
+    rows: np.ndarray,
+    counts: np.ndarray,
+    settings: TileSettings,
+    map_threads: Callable[[Callable, Iterable], Iterator],
+    gpu: Any,
+) -> DistanceTiles:
+    """The distances of rows (m, d) that stand for some samples each, (m,), in tiles as large as the device wants."""
+    block = settings.block if gpu is None else settings.block_gpu
+    return DistanceTiles(rows, counts, block=block, map_threads=map_threads, gpu=gpu)
+
+
+def _count_sampled_pairs(n_samples: int, settings: TileSettings) -> int:
+    """How many pairs of a group are enough to know about where its cutoff lies."""
+    return min(max(n_samples**2 // settings.pairs_per_sample, MIN_SAMPLED), settings.max_sampled)
 
 
 class _DistinctRows(NamedTuple):
@@ -244,8 +292,7 @@ def _guess_bracket(
         settings: how many of them.
     """
     n = len(row_of_sample)
-    n_sampled = min(max(n**2 // settings.pairs_per_sample, MIN_SAMPLED), settings.max_sampled)
-    left, right = row_of_sample[rng.integers(n, size=(2, n_sampled))]
+    left, right = row_of_sample[rng.integers(n, size=(2, _count_sampled_pairs(n, settings)))]
     different = left != right
     distances = tiles.measure_pairs(left[different], right[different])
     return _bracket_quantile(distances, np.ones(len(distances)), fraction, EVERYTHING)

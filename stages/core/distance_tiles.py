@@ -24,6 +24,8 @@ from stages.core.errors import UserError
 
 PAIRS_PER_CHUNK = 2**15
 """Pairs that one thread measures at a time in float64."""
+BLOCKS_PER_COUNT = 16
+"""Blocks of columns that one thread counts at a time."""
 
 KEPT = np.dtype([("distance", np.float64), ("row", np.int32), ("column", np.int32)])
 """A pair of rows that may lie in a bracket: its squared distance as the tile gave it, and which rows."""
@@ -145,7 +147,7 @@ class DistanceTiles:
         """Centre, scale and sort the rows.
 
         Args:
-            rows: (n, d) float32, all different, n >= 2.
+            rows: (n, d) float32, n >= 2; all different where they are scanned.
             counts: (n,) int64, samples in each row; their sum stays below 2^24.
             block: rows and columns of a tile.
             map_threads: `map` on worker threads in which FAISS uses one thread.
@@ -158,7 +160,9 @@ class DistanceTiles:
         self.order = np.argsort(radii, kind="stable")
         self.counts = counts[self.order]
         self.unit = 2.0 ** (2 * exponent)
-        self._centred = np.ldexp(centred[self.order], -exponent).astype(np.float32)
+        np.ldexp(centred, -exponent, out=centred)
+        self._centred = centred.astype(np.float32)[self.order]
+        del centred
         self._dimensions = np.ascontiguousarray(rows[self.order].T)
         self._float_counts = self.counts.astype(np.float32)
         self._blocks = [slice(start, min(start + block, len(rows))) for start in range(0, len(rows), block)]
@@ -213,6 +217,48 @@ class DistanceTiles:
         n_below = int(self.counts @ below) // 2
         return Scan(below, n_below, n_kept, selection.join(), selection.complete)
 
+    def count_nearer(self, rows: np.ndarray, columns: np.ndarray, distance: float) -> np.ndarray:
+        """For every one of some rows, how many of some columns are nearer than a distance, exactly, (r,) int64.
+
+        Rows stand for one sample each here; one that is among the columns counts as well.
+
+        Args:
+            rows: (r,) positions in `order`, increasing.
+            columns: (c,) positions in `order`, increasing.
+            distance: a squared distance above 0, in scaled units.
+        """
+        parts = [slice(start, start + self._block) for start in range(0, len(rows), self._block)]
+        width = self._block * BLOCKS_PER_COUNT
+        spans = [columns[start : start + width] for start in range(0, len(columns), width)]
+        tasks = [(part, span) for part in parts for span in spans]
+        nearer = np.zeros(len(rows), dtype=np.int64)
+        found = self._map(lambda task: self._count_span(rows[task[0]], task[1], distance), tasks)
+        for (part, _), counts in zip(tasks, found, strict=True):
+            nearer[part] += counts
+        return nearer
+
+    def _count_span(self, rows: np.ndarray, columns: np.ndarray, distance: float) -> np.ndarray:
+        """`count_nearer` of one block of rows, (r,), in one thread."""
+        nearer = np.zeros(len(rows), dtype=np.int64)
+        unsure_rows, unsure_columns = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.int64)]
+        for start in range(0, len(columns), self._block):
+            part = columns[start : start + self._block]
+            # The last of a block is the farthest from the centre.
+            low, high = _widen(distance, distance, self.margins[rows[-1] // self._block, part[-1] // self._block])
+            distances = self._approximate_tile(rows, part)
+            inside = np.flatnonzero((distances >= low) & (distances < high))
+            if len(inside) > distances.size // 8:
+                nearer += np.count_nonzero(self._measure_tile(rows, part) < distance, axis=1)
+                continue
+            below = np.less(distances, low, out=np.empty(distances.shape, dtype=np.float32))
+            nearer += np.einsum("ij->i", below).astype(np.int64)
+            row, column = np.divmod(inside, len(part))
+            unsure_rows.append(row)
+            unsure_columns.append(part[column])
+        row, column = np.concatenate(unsure_rows), np.concatenate(unsure_columns)
+        close = self._measure_chunk((rows[row], column)) < distance
+        return nearer + np.bincount(row[close], minlength=len(rows))
+
     def _bound_tiles(self, bracket: Bracket) -> np.ndarray:
         """The error bound of every tile as `scan` computes it, (n_blocks, n_blocks); 0 where in float64."""
         return np.where(self.margins <= bracket.width, self.margins, 0.0)
@@ -232,8 +278,7 @@ class DistanceTiles:
         margin = self.margins[rows.start // self._block, columns.start // self._block]
         if margin <= bracket.width:
             distances = self._approximate_tile(rows, columns)
-            low = np.nextafter(np.float32(low - margin), np.float32(-np.inf))
-            high = np.nextafter(np.float32(high + margin), np.float32(np.inf))
+            low, high = _widen(low, high, margin)
         else:
             distances = self._measure_tile(rows, columns)
         if rows == columns:
@@ -252,7 +297,7 @@ class DistanceTiles:
         n_kept = int(self.counts[kept["row"]] @ self.counts[kept["column"]])
         return _TileScan(below_rows.astype(np.int64), below_columns.astype(np.int64), n_kept, kept)
 
-    def _approximate_tile(self, rows: slice, columns: slice) -> np.ndarray:
+    def _approximate_tile(self, rows: slice | np.ndarray, columns: slice | np.ndarray) -> np.ndarray:
         """Squared distances of r rows and c columns by FAISS, (r, c) float32, within the tile's margin."""
         import faiss
 
@@ -261,7 +306,7 @@ class DistanceTiles:
         with self._gpu_lock:
             return faiss.pairwise_distance_gpu(self._gpu, self._centred[rows], self._centred[columns])
 
-    def _measure_tile(self, rows: slice, columns: slice) -> np.ndarray:
+    def _measure_tile(self, rows: slice | np.ndarray, columns: slice | np.ndarray) -> np.ndarray:
         """The same in float64 by direct differences, (r, c), as `measure_pairs` rounds them."""
         left, right = (self._dimensions[:, part].T.astype(np.float64) for part in (rows, columns))
         distances = measure_squared_distances(left, right)
@@ -269,7 +314,7 @@ class DistanceTiles:
         return distances
 
     def _measure_chunk(self, pairs: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-        """`measure_pairs` of at most `PAIRS_PER_CHUNK` pairs: rows and columns, (m,) each, give (m,)."""
+        """`measure_pairs` in one thread: rows and columns, (m,) each, give (m,)."""
         rows, columns = pairs
         total = np.zeros(len(rows))
         difference = np.empty(len(rows))
@@ -279,6 +324,12 @@ class DistanceTiles:
             total += difference
         total /= self.unit
         return total
+
+
+def _widen(low: float, high: float, margin: float) -> tuple[np.float32, np.float32]:
+    """The float32 numbers below and from which on a computed distance surely lies outside of [low, high)."""
+    smallest = np.nextafter(np.float32(low - margin), np.float32(-np.inf))
+    return smallest, np.nextafter(np.float32(high + margin), np.float32(np.inf))
 
 
 def measure_squared_distances(left: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -291,7 +342,7 @@ def measure_squared_distances(left: np.ndarray, right: np.ndarray) -> np.ndarray
 def find_gpu(device: str) -> Any:
     """FAISS GPU resources for `device` (auto, cpu or cuda), or None for the CPU.
 
-    The GPU path is tested with a stand-in only; its speed is not measured.
+    The GPU path was tested with a stand-in only (tests/gpu waits for a card); its speed is not measured.
 
     Raises:
         ValueError: `device` is cuda and FAISS has no GPU.

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import repeat
 
@@ -210,19 +211,27 @@ def choose_device(name: str) -> torch.device:
 
 
 def prepare_torch(n_threads: int, seed: int) -> None:
-    """Make results repeatable: fixed threads, deterministic kernels, seeded generators."""
+    """Make results repeatable: fixed threads, deterministic kernels, seeded generators, float32 that is float32."""
     torch.set_num_threads(n_threads)
     torch.manual_seed(seed)
     # use_deterministic_algorithms does the same, but imports torch.compile's machinery: 1.8 s.
     torch.set_deterministic_debug_mode("error")
     torch.backends.cudnn.benchmark = False
+    # TF32 keeps 10 bits of a factor, and cuDNN's convolutions take it unless told.
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
     # Deterministic mode fills every new tensor before it is computed; none is read before.
     torch.utils.deterministic.fill_uninitialized_memory = False
 
 
 def name_training_precision(device: torch.device) -> str:
     """What `train_pass` computes in."""
-    return "bfloat16 autocast" if device.type == "cuda" else "float32"
+    return "bfloat16 autocast, else float32 without TF32" if device.type == "cuda" else "float32"
+
+
+def name_prediction_precision(device: torch.device) -> str:
+    """What `predict_batches` computes in."""
+    return "float32 without TF32" if device.type == "cuda" else "float32"
 
 
 def place_network(network: MultiTaskNetwork, device: torch.device) -> MultiTaskNetwork:
@@ -242,11 +251,12 @@ def predict_batches(
 ) -> Iterator[tuple[slice, dict[str, np.ndarray], dict[str, np.ndarray]]]:
     """Run the network over images in evaluation mode and in float32.
 
-    Several processes take the batches in turns, and the first yields all of them in order; the others yield none.
+    The next batch is read while one is computed. Several processes take the batches in turns, and the first yields
+    all of them in order; the others yield none.
 
     Args:
         network: on `device`.
-        images: uint8 (n, H, W, C), usually a memory map; one batch is read at a time.
+        images: uint8 (n, H, W, C), usually a memory map; at most two batches are read and not yet computed.
         batch_size: images at a time.
         device: where the network is.
         tasks: those wanted; None for all.
@@ -260,11 +270,11 @@ def predict_batches(
         Rows, f by task as float32 (B, d), and softmax probabilities by task as float32 (B, C^k).
     """
     spans = [slice(start, min(start + batch_size, len(images))) for start in range(0, len(images), batch_size)]
+    batches = _read_ahead(images, spans[processes.own], device)
     for first in range(0, len(spans), processes.size):
         turns = spans[first : first + processes.size]
         if processes.rank < len(turns):
-            own = np.array(images[turns[processes.rank]])
-            predicted = predict_batch(network, own, device, tasks, transferred=transferred)
+            predicted = predict_batch(network, next(batches), device, tasks, transferred=transferred)
         if processes.rank > 0:
             if processes.rank < len(turns):
                 processes.send(predicted)
@@ -274,9 +284,24 @@ def predict_batches(
             yield rows, *processes.receive(rank)
 
 
+def _read_ahead(images: np.ndarray, spans: Sequence[slice], device: torch.device) -> Iterator[Tensor]:
+    """Batches of images, uint8 (B, H, W, C), one of which is read while the one before it is used; pinned for CUDA."""
+
+    def read(rows: slice) -> Tensor:
+        batch = torch.from_numpy(np.array(images[rows]))
+        return batch.pin_memory() if device.type == "cuda" else batch
+
+    with ThreadPoolExecutor(1) as reader:
+        following = [reader.submit(read, rows) for rows in spans[:1]]
+        for number in range(len(spans)):
+            batch = following.pop().result()
+            following = [reader.submit(read, rows) for rows in spans[number + 1 : number + 2]]
+            yield batch
+
+
 def predict_batch(
     network: MultiTaskNetwork,
-    images: np.ndarray,
+    images: np.ndarray | Tensor,
     device: torch.device,
     tasks: Collection[str] | None = None,
     *,
@@ -293,7 +318,8 @@ def predict_batch(
     """
     network.eval()
     with torch.inference_mode():
-        batch = torch.from_numpy(images).permute(0, 3, 1, 2).to(device)
+        # A pinned batch is not waited for.
+        batch = torch.as_tensor(images).permute(0, 3, 1, 2).to(device, non_blocking=True)
         features, scores = network.extract(batch, None if transferred else tasks)
         if transferred:
             scores = network.transfer_labels(features, scores)

@@ -12,7 +12,13 @@ from stages.command.stage import positive_int, run_stage, show_progress, stage_p
 from stages.core.errors import UserError
 from stages.core.metrics import count_confusion, score_confusion
 from stages.core.reliability import fit_temperature
-from stages.core.training import choose_device, place_network, predict_batches, prepare_torch
+from stages.core.training import (
+    choose_device,
+    name_prediction_precision,
+    place_network,
+    predict_batches,
+    prepare_torch,
+)
 from stages.storage.checkpoints import load_network
 from stages.storage.contracts import CHECKPOINT, EVALUATION
 from stages.storage.files import read_json, write_json
@@ -72,7 +78,7 @@ def main(argv: list[str] | None = None) -> None:
         {"batch_size": options.batch_size},
         [options.network, *options.tables],
         device=device.type,
-        precision="float32",
+        precision=name_prediction_precision(device),
     )
     content = {
         "epoch": card["epoch"],

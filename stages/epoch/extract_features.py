@@ -12,6 +12,7 @@ from stages.command.stage import positive_int, run_stage, show_progress, stage_p
 from stages.core.errors import UserError
 from stages.core.training import (
     choose_device,
+    name_prediction_precision,
     normalise_features,
     place_network,
     predict_batches,
@@ -79,7 +80,7 @@ def main(argv: list[str] | None = None) -> int | None:
         parameters,
         [options.network, *options.last_weights, options.table],
         device=device.type,
-        precision="float32",
+        precision=name_prediction_precision(device),
     )
     batches = predict_batches(
         network,

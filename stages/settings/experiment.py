@@ -177,6 +177,15 @@ class Density(Section):
     cutoff_quantile: number(gt=0, le=1) = Field(
         0.6, description="κ, share of all pairs of a group that lie within the cutoff."
     )
+    mode: Literal["auto", "exact", "sampled"] = Field(
+        "auto",
+        description="Whether large groups are estimated from a sample of them: those above `exact_up_to`, none, "
+        "or all above `sample_size`.",
+    )
+    exact_up_to: int = Field(100_000, ge=1, description="With `auto`, samples of the largest group that is exact.")
+    sample_size: int = Field(
+        10_000, ge=100, description="m, samples that are drawn from a larger group where it is estimated."
+    )
 
 
 class Mixture(Section):

@@ -250,7 +250,8 @@ DENSITY = Contract(
         Column("local_density", "int64", "rho, samples of the group closer than the cutoff", minimum=0),
         _probability("density_weight", "w^d, rho over the group's largest rho"),
     ),
-    metadata=("dataset", "classes", "density_cutoff", "cutoff_quantile", "exact"),
+    metadata=("dataset", "classes", "density_cutoff", "cutoff_quantile", "mode", "exact", "sampled"),
+    version=2,
 )
 
 MIXTURE = Contract(

@@ -132,5 +132,12 @@ def describe_inputs(inputs: Iterable[str | Path], path_output: str | Path) -> di
 
     Relative paths keep an artifact free of the folder that it was made in.
     """
-    folder = Path(path_output).parent
-    return {os.path.relpath(path, folder): digest_file(path) for path in sorted(map(str, inputs))}
+    folder = Path(name_path(path_output)).parent
+    return {os.path.relpath(name_path(path), folder): digest_file(path) for path in sorted(map(str, inputs))}
+
+
+def name_path(path: str | Path) -> str:
+    """A path as it is recorded: of the copy of an object in storage, as if it lay in the current folder."""
+    folder = os.environ.get("STAGE_STORAGE")
+    path = Path(path)
+    return (path.relative_to(folder) if folder and path.is_relative_to(folder) else path).as_posix()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.storage.contracts import Contract, Document
-from stages.storage.files import describe_inputs
+from stages.storage.files import describe_inputs, name_path
 
 DISTRIBUTIONS = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "pot", "pillow", "pyarrow")
 FAISS_DISTRIBUTIONS = ("faiss-cpu", "faiss-gpu", "faiss-gpu-cuvs")
@@ -39,7 +39,7 @@ class Provenance:
         """The identity of an artifact as it is recorded in it, free of absolute paths."""
         return {
             "contract": {"name": contract.name, "version": contract.version},
-            "path": Path(path_output).name if Path(path_output).is_absolute() else Path(path_output).as_posix(),
+            "path": Path(path_output).name if Path(path_output).is_absolute() else name_path(path_output),
             "stage": self.stage,
             "parameters": dict(self.parameters),
             "inputs": describe_inputs(self.inputs, path_output),

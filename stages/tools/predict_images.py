@@ -31,7 +31,13 @@ def main(argv: list[str] | None = None) -> int:
         raise UserError(f"{options.output}: feature vectors need Parquet; let --output end in .parquet")
     stopwatch = Stopwatch()
     folder, samples = find_images(options.images)
-    from stages.core.training import choose_device, place_network, predict_batch, prepare_torch
+    from stages.core.training import (
+        choose_device,
+        name_prediction_precision,
+        place_network,
+        predict_batch,
+        prepare_torch,
+    )
     from stages.storage.checkpoints import load_network
 
     prepare_torch(options.threads, seed=0)
@@ -39,7 +45,11 @@ def main(argv: list[str] | None = None) -> int:
     network = place_network(load_network(options.network), device)
     classes = network.specification.classes
     provenance = Provenance(
-        "predict", {"features": options.features}, [options.network], device=device.type, precision="float32"
+        "predict",
+        {"features": options.features},
+        [options.network],
+        device=device.type,
+        precision=name_prediction_precision(device),
     )
     with open_predictions(options.output, classes, provenance) as writer:
         for found, images in read_batches(options, network.specification, folder, samples, writer.skipped):

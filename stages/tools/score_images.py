@@ -53,7 +53,13 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     check_output(options.output, [".json"])
     samples = read_samples(options)
-    from stages.core.training import choose_device, place_network, predict_batch, prepare_torch
+    from stages.core.training import (
+        choose_device,
+        name_prediction_precision,
+        place_network,
+        predict_batch,
+        prepare_torch,
+    )
     from stages.storage.checkpoints import load_network
 
     prepare_torch(options.threads, seed=0)
@@ -81,7 +87,9 @@ def main(argv: list[str] | None = None) -> int:
         "confusion_matrix": confusion.tolist(),
         "skipped": skipped,
     }
-    provenance = Provenance("evaluate", {"task": task}, inputs, device=device.type, precision="float32")
+    provenance = Provenance(
+        "evaluate", {"task": task}, inputs, device=device.type, precision=name_prediction_precision(device)
+    )
     write_json(options.output, SCORES, content, provenance)
     print(format_scores(classes, content["by_class"]), end="")
     if absent := [name for name, row in zip(classes, confusion, strict=True) if not row.any()]:

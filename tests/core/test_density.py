@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
 from stages.core import density as density_module
-from stages.core.density import TileSettings, estimate_local_density
+from stages.core.density import Sampling, TileSettings, estimate_local_density
 from stages.core.distance_tiles import Bracket, DistanceTiles, find_gpu
 
 SMALL_TILES = TileSettings(small_group=1, block=7)
@@ -357,3 +357,109 @@ def test_import_loads_neither_faiss_nor_torch():
 
     code = "import stages.core.density, sys; sys.exit(bool({'faiss', 'torch', 'scipy'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def sample(features, *, exact_up_to=0, sample_size=100, labels=None, n_classes=1, seed=0, **options):
+    labels = np.zeros(len(features), dtype=np.int32) if labels is None else labels
+    options = {"cutoff_quantile": 0.6, "n_threads": 2} | options
+    sampling = Sampling(exact_up_to, sample_size)
+    return estimate_local_density(features, labels, n_classes, seed=seed, sampling=sampling, **options)
+
+
+def count_nearer(features, cutoff):
+    return (cdist(features.astype(float), features.astype(float), "sqeuclidean") < cutoff).sum(axis=1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("block", [7, 64])
+def test_nearer_rows_are_counted_exactly(kind, block):
+    features = draw_features(kind, 150, 9, np.random.default_rng(0))
+    tiles = DistanceTiles(features, np.ones(150, dtype=np.int64), block=block, map_threads=map)
+    rows, columns = np.arange(0, 150, 3), np.arange(1, 150, 2)
+    expected = cdist(*(features[tiles.order][part].astype(float) for part in (rows, columns)), "sqeuclidean")
+    for distance in np.quantile(expected[expected > 0], [0.0, 0.3, 0.9]) if (expected > 0).any() else []:
+        found = tiles.count_nearer(rows, columns, distance / tiles.unit)
+        assert found.tolist() == (expected < distance).sum(axis=1).tolist()
+
+
+def test_a_sampled_density_is_as_near_to_the_exact_one_as_it_says():
+    features = draw_features("normal", 3000, 8, np.random.default_rng(1))
+    result, exact = sample(features, sample_size=500), sample(features, exact_up_to=3000)
+    error = result.sampled[0]
+    assert not exact.sampled
+    assert (error.sample_size, error.checked) == (500, 256)
+    relative = np.abs(result.local_density / count_nearer(features, result.cutoff[0]) - 1)
+    # Members count themselves with certainty; those that were checked are of the others, and a part of them.
+    assert error.mean_relative_error == pytest.approx(relative.mean(), rel=0.2)
+    assert 0 < error.mean_relative_error < error.largest_relative_error <= relative.max()
+    difference = np.abs(result.density_weight - exact.density_weight)
+    assert error.mean_weight_error == pytest.approx(difference.mean(), rel=0.3)
+    assert error.largest_weight_error <= difference.max() + 0.01
+    # Of n members drawn at random √(p (1 - p) / m) is the standard error; d_c adds less.
+    shares = exact.local_density / 3000
+    deviations = (result.local_density / 3000 - shares) / np.sqrt(shares * (1 - shares) / 500)
+    assert 0.5 < np.sqrt(np.mean(deviations**2)) < 1.5
+    assert np.corrcoef(result.density_weight, exact.density_weight)[0, 1] > 0.99
+
+
+def test_a_larger_sample_has_a_smaller_error():
+    features = draw_features("normal", 4000, 8, np.random.default_rng(2))
+    small, large = (sample(features, sample_size=size).sampled[0] for size in (100, 2500))
+    assert large.mean_relative_error < small.mean_relative_error / 3
+
+
+def test_a_sample_depends_on_its_seed_alone():
+    features = draw_features("rectified", 900, 12, np.random.default_rng(3))
+    first, other = sample(features), sample(features, seed=1)
+    again = sample(features, n_threads=1, settings=TileSettings(block=50))
+    assert again.local_density.tolist() == first.local_density.tolist()
+    assert (again.cutoff, again.sampled) == (first.cutoff, first.sampled)
+    assert other.local_density.tolist() != first.local_density.tolist()
+
+
+def test_a_group_is_sampled_by_itself():
+    """Whatever groups there are beside it."""
+    rng = np.random.default_rng(4)
+    features, labels = draw_features("normal", 900, 6, rng), np.repeat([0, 1, 1], 300)
+    both = sample(features, labels=labels, n_classes=2)
+    alone = sample(features[300:], labels=labels[300:], n_classes=2)
+    assert list(both.sampled) == [0, 1]
+    assert both.local_density[300:].tolist() == alone.local_density.tolist()
+    assert both.density_weight[300:].max() == 1
+
+
+def test_small_groups_are_exact_beside_sampled_ones():
+    rng = np.random.default_rng(5)
+    features, labels = draw_features("normal", 700, 6, rng), np.repeat([0, 1], [400, 300])
+    _, exact, weights = brute_force(features, labels, 2, 0.6)
+    result = sample(features, labels=labels, n_classes=2, exact_up_to=300)
+    assert list(result.sampled) == [0]
+    assert result.local_density[400:].tolist() == exact[400:].tolist()
+    for everything in ({"exact_up_to": 400}, {"sample_size": 400}):
+        result = sample(features, labels=labels, n_classes=2, **everything)
+        assert result.sampled == {}
+        assert result.local_density.tolist() == exact.tolist()
+        assert result.density_weight.tolist() == weights.tolist()
+
+
+def test_sampling_identical_features_and_one_sample():
+    features = np.ones((400, 3), dtype=np.float32)
+    features[-1] = 5
+    result = sample(features, labels=np.repeat([0, 1], [399, 1]), n_classes=2)
+    assert result.density_weight.tolist() == [1.0] * 400
+    assert result.local_density.tolist() == [0] * 400
+    assert result.cutoff.tolist() == [0, 0]
+    assert result.sampled[0].largest_relative_error == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_sampled_densities_are_possible_ones(kind):
+    """Between 1 and n, counted against a distance that is one of the group's; with ties as the definition has them."""
+    features = draw_features(kind, 500, 5, np.random.default_rng(6))
+    result = sample(features, sample_size=499)
+    assert result.local_density.max() <= 500
+    assert result.density_weight.max() == 1
+    entries = cdist(features.astype(float), features.astype(float), "sqeuclidean")
+    assert result.cutoff[0] in entries
+    if result.cutoff[0]:
+        np.testing.assert_allclose(result.local_density, count_nearer(features, result.cutoff[0]), atol=1)

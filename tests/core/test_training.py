@@ -14,8 +14,11 @@ from stages.core.regularization import Regularization
 from stages.core.training import (
     DivergedError,
     choose_device,
+    name_prediction_precision,
+    name_training_precision,
     normalise_features,
     predict_batches,
+    prepare_torch,
     train_pass,
 )
 
@@ -363,6 +366,40 @@ def test_prediction_reads_batches_and_does_not_depend_on_them():
     for few, many in zip(predict(7), predict(30), strict=True):
         np.testing.assert_allclose(few, many, atol=1e-5)
     np.testing.assert_allclose(predict(30)[1].sum(1), 1, atol=1e-6)
+
+
+def test_float32_is_no_tf32():
+    torch.backends.cudnn.allow_tf32 = True
+    prepare_torch(1, seed=0)
+    assert not torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cuda.matmul.allow_tf32
+    assert [name(torch.device("cuda")) for name in (name_prediction_precision, name_training_precision)] == [
+        "float32 without TF32",
+        "bfloat16 autocast, else float32 without TF32",
+    ]
+
+
+def test_images_are_read_ahead_by_one_batch():
+    """And no further, so that memory stays what it is."""
+
+    class Images:
+        read = []  # noqa: RUF012
+
+        def __len__(self):
+            return 5
+
+        def __getitem__(self, rows):
+            self.read.append(rows.start)
+            return np.zeros((1, 8, 8, 1), dtype=np.uint8)
+
+    batches = predict_batches(build_network(), Images(), batch_size=1, device=CPU)
+    assert [(next(batches)[0].start, len(Images.read) <= number + 2) for number in range(3)] == [
+        (0, True),
+        (1, True),
+        (2, True),
+    ]
+    assert [rows.start for rows, *_ in batches] == [3, 4]
+    assert Images.read == [0, 1, 2, 3, 4]
 
 
 def test_features_are_scaled_to_unit_length_or_left_alone():

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from stages.core.density import estimate_local_density
+from stages.core.errors import UserError
 from stages.epoch.estimate_density import main
 from stages.storage.contracts import DENSITY, FEATURES
 from stages.storage.tables import Provenance, close_sealed, read_table, write_table
@@ -93,6 +94,37 @@ def test_writes_density_per_pseudo_class(path_features, capsys):
 def test_file_does_not_depend_on_seed_or_threads(path_features):
     first = run(path_features).read_bytes()
     assert run(path_features, "--seed", "8", "--threads", "1", "--device", "auto").read_bytes() == first
+
+
+def test_a_sampled_group_says_how_far_it_is_from_exact(path_features, capsys):
+    exact = read_table(run(path_features, "--mode", "exact", "--sample-size", "8"), DENSITY)
+    assert (exact.metadata["mode"], exact.metadata["exact"], exact.metadata["sampled"]) == ("exact", True, {})
+    options = ("--mode", "sampled", "--sample-size", "8", "--epoch", "2")
+    density = read_table(run(path_features, *options), DENSITY)
+    assert (density.metadata["mode"], density.metadata["exact"]) == ("sampled", False)
+    assert set(density.metadata["sampled"]) == {"calm", "glad"}
+    error = density.metadata["sampled"]["calm"]
+    members = density["pseudo_label"] == 0
+    assert (error["sample_size"], error["checked"]) == (8, members.sum() - 8)
+    assert 0 < error["mean_relative_error"] <= error["largest_relative_error"]
+    assert 0 <= error["mean_weight_error"] <= error["largest_weight_error"] < 1
+    found = {"task": "expression", "cutoff_quantile": 0.6, "sample_size": 8, "seed": 3, "epoch": 2}
+    assert density.metadata["parameters"] == found
+    assert "2 of them sampled (mean error of rho up to " in capsys.readouterr().out
+    # The same seed and epoch draw the same; auto takes samples of larger groups only.
+    again = read_table(run(path_features, *options, "--threads", "1"), DENSITY)
+    assert again["local_density"].tolist() == density["local_density"].tolist()
+    other = read_table(run(path_features, *options, "--seed", "4"), DENSITY)
+    assert other["local_density"].tolist() != density["local_density"].tolist()
+    auto = read_table(run(path_features, "--sample-size", "8", "--exact-up-to", "40"), DENSITY)
+    assert auto["local_density"].tolist() == exact["local_density"].tolist()
+    auto = read_table(run(path_features, "--sample-size", "8", "--exact-up-to", "9", "--epoch", "2"), DENSITY)
+    assert auto["local_density"].tolist() == density["local_density"].tolist()
+
+
+def test_a_sample_of_one_is_refused(path_features):
+    with pytest.raises(UserError, match="must have 2 samples or more, not 1"):
+        run(path_features, "--mode", "sampled", "--sample-size", "1")
 
 
 def test_unknown_task_lists_the_tasks(path_features):

@@ -24,7 +24,9 @@ DENSITY_METADATA = {
     "classes": ["a"],
     "density_cutoff": {"a": 0.5},
     "cutoff_quantile": 0.6,
+    "mode": "auto",
     "exact": True,
+    "sampled": {},
 }
 PROVENANCE = Provenance("test", {"κ": 0.6}, [])
 
@@ -230,7 +232,7 @@ def test_every_artifact_says_what_it_is_and_where_it_comes_from(tmp_path):
         found = read_any(tmp_path / name)
         assert CONTRACTS[found["contract"]["name"]] is contract
         assert {key: found[key] for key in IDENTITY} == {
-            "contract": {"name": contract.name, "version": 1},
+            "contract": {"name": contract.name, "version": contract.version},
             "path": name,
             "stage": "test",
             "parameters": {"κ": 0.6},

@@ -105,6 +105,15 @@ def test_settings_of_labels_that_have_no_use_are_constant():
     }
 
 
+def test_keys_of_samples_of_which_the_mode_makes_no_use_are_0():
+    def sampling(mode):
+        return make_plan(density__mode=mode, density__exact_up_to=7, density__sample_size=5).density_sampling()
+
+    assert sampling("auto") == {"mode": "auto", "exact_up_to": 7, "sample_size": 5}
+    assert sampling("sampled") == {"mode": "sampled", "exact_up_to": 0, "sample_size": 5}
+    assert sampling("exact") == {"mode": "exact", "exact_up_to": 0, "sample_size": 0}
+
+
 def test_an_alignment_needs_the_labels_of_all_datasets_with_the_task():
     plan = make_plan({"mine": METHODS["mtl_wf"] | {"alignment": "once"}}, tasks=("a", "b", "a"))
     place = {"seed": 0, "method": "mine", "epoch": 2, "task": "a", "dataset": "d1"}

@@ -19,6 +19,7 @@ from stages.data.sources.label_files import audit_settings, decisive_settings, l
 from workflow.ending import leave_quietly, shorten_messages
 from workflow.identity import Code, FileCache, Libraries, digest_contents, find_device
 from workflow.launch import begin_run, load_settings, read_contents
+from workflow.object_storage import enter_storage
 from workflow.plan import CHECKPOINT_FILES, HELD_OUT, SPLITS, Plan, PlanError
 from workflow.recovery import enter_folder, tidy_results
 from workflow.resources import count_processes, list_resources
@@ -27,6 +28,9 @@ if workflow.is_main_process:
     leave_quietly()
     shorten_messages(workflow.output_settings.quiet)
     KILLED = enter_folder(workflow)
+
+# The local copies of what lies in object storage; None where results are files of this machine.
+STORAGE = enter_storage(workflow)
 
 # Each epoch waits for the one before it, and Snakemake follows such a chain by recursion.
 sys.setrecursionlimit(max(sys.getrecursionlimit(), 100_000))
@@ -71,8 +75,10 @@ SEARCH_PATHS = (
 )
 # What is printed goes to the logs alone where a logger says how far the run is; see workflow/progress.py.
 SILENCE = "exec >/dev/null; " if os.environ.get("STAGES_SILENT") else ""
+# Where results lie in object storage, what is recorded names them as a local run would.
+PLACE = f" STAGE_STORAGE={quote(STORAGE)}" if STORAGE else ""
 # Interrupts are for Snakemake, which then interrupts the stages; what they print shall still find its way.
-PREFIX = f"trap '' INT HUP; set -euo pipefail; export STAGE_MEMORY=1 {SEARCH_PATHS}; {SILENCE}"
+PREFIX = f"trap '' INT HUP; set -euo pipefail; export STAGE_MEMORY=1 {SEARCH_PATHS}{PLACE}; {SILENCE}"
 shell.prefix(PREFIX.replace("{", "{{").replace("}", "}}"))
 
 

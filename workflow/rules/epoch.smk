@@ -158,6 +158,7 @@ rule estimate_density:
     params:
         code=identify("epoch.estimate_density"),
         cutoff_quantile=config["density"]["cutoff_quantile"],
+        sampling=PLAN.density_sampling(),
         device=untracked("cpu" if config["compute"]["device"] == "cpu" else "auto"),
     shell:
         command(
@@ -165,7 +166,11 @@ rule estimate_density:
             " --features {input.features}"
             " --task {wildcards.task}"
             " --cutoff-quantile {params.cutoff_quantile}"
+            " --mode {params.sampling[mode]}"
+            " --exact-up-to {params.sampling[exact_up_to]}"
+            " --sample-size {params.sampling[sample_size]}"
             " --seed {wildcards.seed}"
+            " --epoch {wildcards.epoch}"
             " --device {params.device}"
             " --threads {threads}"
             " --output {output}",

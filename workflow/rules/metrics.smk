@@ -31,7 +31,7 @@ rule audit_weights:
 rule collect_metrics:
     input:
         metrics=files_of_checkpoints("metrics.json"),
-        network=lambda wildcards: files_of_checkpoints("network.safetensors")(wildcards)[-1],
+        network=lambda wildcards: files_of_checkpoints("network.safetensors")(wildcards)[None if STORAGE else -1 :],
     output:
         metrics="<run>/metrics.parquet",
         network="<run>/network.safetensors",
@@ -44,7 +44,7 @@ rule collect_metrics:
         **ask("collect_metrics"),
     params:
         code=identify("report.collect_metrics"),
-        # No inputs: networks that were thinned out shall not be trained again.
+        # No inputs, unless they lie elsewhere: networks that were thinned out shall not be trained again.
         networks=files_of_checkpoints("network.safetensors"),
         select=config["training"]["select"],
         discarded=lambda wildcards: PLAN.thinned_networks(wildcards.seed, wildcards.method),
