@@ -112,7 +112,8 @@ def find_error(path: str) -> str | None:
 
 def find_result(path: str) -> list[str]:
     """What the log of `collect_metrics` says after its table."""
-    lines = Path(path).read_text(encoding="utf-8").splitlines()
+    text = Path(path).read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if ": peak memory " not in line]
     return lines[max(number for number, line in enumerate(lines) if line.startswith("* ")) :]
 
 

@@ -282,8 +282,10 @@ def test_folders_of_servers_whose_workflow_is_dead_are_removed(tmp_path, monkeyp
     elsewhere = own.with_name(left.name.replace("stages-", "stages-0"))
     for folder in (left, alive, elsewhere):
         folder.mkdir()
+        # By a path that is short enough for a socket, wherever the tests put their files.
+        monkeypatch.chdir(folder)
         with socket.socket(socket.AF_UNIX) as server:
-            server.bind(str(folder / "network"))
+            server.bind("network")
     make_server_folder()
     assert not left.exists()
     assert own.exists()

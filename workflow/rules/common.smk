@@ -111,8 +111,8 @@ def identify(stage, *entries):
 
 
 def command(*parts):
-    """A stage's command line, of which what it prints is kept as well."""
-    return "".join([*parts, " 2>&1 | tee {log}"])
+    """A stage's command line, of which what it prints is kept as well; how much memory it took is for the log alone."""
+    return "".join([*parts, " 2>&1 | tee {log} | (grep --line-buffered -v ': peak memory ' || true)"])
 
 
 def untracked(value):
