@@ -9,6 +9,7 @@ import os
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -176,17 +177,33 @@ def start_servers(base: Path, servers: set[int]) -> None:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)
     try:
         for kind in ("network", "statistics"):
-            server = subprocess.Popen(
-                [sys.executable, "-m", "stages.command.warm_start", folder, kind],
-                stdin=subprocess.PIPE,
-                env=extend_search_path(base),
-            )
+            server = start_server(folder, kind, env=extend_search_path(base))
             servers.add(server.pid)
             # A server ends with its standard input, whichever way Snakemake ends.
             atexit.register(server.communicate)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     os.environ.update(STAGE_SERVERS=folder)
+
+
+def start_server(folder: str, kind: str, **options: Any) -> subprocess.Popen:
+    """Start what jobs of a kind are forked from; it ends with its standard input.
+
+    Args:
+        folder: takes its socket.
+        kind: one of `stages.command.warm_start.LIBRARIES`.
+        options: more for `subprocess.Popen`.
+    """
+    # Listens before the server runs, so that jobs which come early wait for it.
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(os.path.join(folder, kind))
+        listener.listen(128)
+        return subprocess.Popen(
+            [sys.executable, "-m", "stages.command.warm_start", folder, kind, str(listener.fileno())],
+            stdin=subprocess.PIPE,
+            pass_fds=[listener.fileno()],
+            **options,
+        )
 
 
 def extend_search_path(base: Path) -> dict[str, str]:

@@ -1,10 +1,10 @@
 """Servers that have the large libraries loaded, and stages that run as forks of them.
 
 Importing torch takes 2 s, scikit-learn and POT 1.5 s each: most of the time of an experiment of many
-short jobs. The workflow starts a server per kind, `python -m stages.command.warm_start FOLDER KIND`, and names
-their folder in STAGE_SERVERS. There `python -m stages.<name>` hands its command over and waits;
-without a server it runs the stage itself, to the same result. Snakemake's benchmark files then hold
-the right wall time, but memory and CPU time of the process that waits; what it needs, the job says itself.
+short jobs. The workflow starts a server per kind (`workflow.launch.start_server`) and names their folder in
+STAGE_SERVERS. There `python -m stages.<name>` hands its command over and waits; without a server it runs the
+stage itself, to the same result. Snakemake's benchmark files then hold the right wall time, but memory and CPU
+time of the process that waits; what it needs, the job says itself.
 """
 
 import contextlib
@@ -118,17 +118,18 @@ def hand_over() -> None:
     os._exit(status[0] if status else 1)
 
 
-def serve(folder: str, kind: str) -> str | None:
+def serve(folder: str, kind: str, descriptor: str) -> str | None:
     """Fork a job for every request until standard input ends, then kill those that still run.
+
+    Args:
+        folder: where its socket is.
+        kind: one of LIBRARIES.
+        descriptor: of the socket, which listens.
 
     Returns:
         In a job, which has become like its client: the module to run. In the server: None.
     """
-    # Listens before it imports, so that early clients wait.
-    path = os.path.join(folder, kind)
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(path)
-    listener.listen(128)
+    listener = socket.socket(fileno=int(descriptor))
     on_interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     # Blocked by the workflow since before this process began; what came meanwhile is forgotten.
@@ -187,7 +188,7 @@ def serve(folder: str, kind: str) -> str | None:
     for job in clients:
         os.kill(job, signal.SIGKILL)
     with contextlib.suppress(OSError):
-        os.unlink(path)
+        os.unlink(os.path.join(folder, kind))
         os.rmdir(folder)
     return None
 

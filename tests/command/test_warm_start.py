@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from stages.command.warm_start import KINDS, make_server_folder
+from workflow.launch import start_server
 
 ROOT = Path(__file__).parents[2]
 MODULES = (
@@ -25,11 +26,9 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="servers are sta
 @contextmanager
 def running_server(folder, project, kind="statistics"):
     """A server that ends with this block at the latest."""
-    command = [sys.executable, "-m", "stages.command.warm_start", str(folder), kind]
     environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(project), "PYTHONDONTWRITEBYTECODE": "1"}
-    with subprocess.Popen(command, stdin=subprocess.PIPE, cwd=project, env=environment) as server:
+    with start_server(str(folder), kind, cwd=project, env=environment) as server:
         try:
-            wait_until((folder / kind).exists)
             yield server
         finally:
             server.stdin.close()

@@ -98,7 +98,7 @@ class Place:
         process = self.start(**others)
         self.wait_for("logs/tiny/seed-0/initial/initialize_network.log", process=process)
         # The server and the job that it has forked.
-        wait_until(lambda: sum("network" in one.cmdline() for one in find_processes(self.folder)) == 2)
+        wait_until(lambda: sum("network" in one.info["cmdline"] for one in find_processes(self.folder)) == 2)
         return process
 
     def digests(self):
@@ -143,7 +143,7 @@ def find_processes(folder):
     """All that a run in a folder has started, and that is still alive."""
     return [
         process
-        for process in psutil.process_iter(["environ", "status"])
+        for process in psutil.process_iter(["environ", "status", "cmdline"])
         if (process.info["environ"] or {}).get(MARK) == str(folder) and process.info["status"] != "zombie"
     ]
 
@@ -158,7 +158,7 @@ def kill_all(process):
     process.wait()
 
 
-def wait_until(condition, seconds=300):
+def wait_until(condition, seconds=120):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
