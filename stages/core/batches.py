@@ -12,8 +12,8 @@ from torch.utils.data import DataLoader, Dataset
 from stages.core.augmentation import Augmentation, augment_images
 from stages.core.parallel import ALONE, Processes
 
-SAMPLINGS = ("proportional", "balanced")
-"""Every sample once, or equal shares of each batch for the labels of every task."""
+SAMPLINGS = {"proportional": 1, "square_root": 0.5, "balanced": 0}
+"""A task's share of each batch grows with the number of its labels to that power; with 1 every sample comes once."""
 
 
 @dataclass(frozen=True)
@@ -143,9 +143,10 @@ class EpochBatches(Dataset):
     """The batches of one pass over one or several datasets, by batch number.
 
     Batches mix the datasets, and each sample trains the tasks that it has a target for; samples without
-    any are left out. Where sampling is proportional, every sample comes once. Where it is balanced, the tasks take
-    turns: each draws from the samples with a given label for it, over and over where these are few, and those
-    without any given label have a turn of their own. The pass is as long in both.
+    any are left out. Where sampling is proportional, every sample comes once. Otherwise the tasks take turns,
+    equally often or by the square roots of how many labels they have: each draws from the samples with a given label
+    for it, over and over where these are few, and those without any given label have turns of their own. The
+    pass is as long in all.
 
     Args:
         training_sets: the datasets to mix.
@@ -185,8 +186,8 @@ class EpochBatches(Dataset):
         found = [part.find_rows() for part in self._sets]
         parts = np.repeat(np.arange(len(found)), [len(one) for one in found])
         rows = np.concatenate(found)
-        pools = _group_by_task(self._sets, found) if sampling == "balanced" else [np.arange(len(rows))]
-        order = draw_order(pools, len(rows) if length is None else length, order_seed)
+        pools = [np.arange(len(rows))] if sampling == "proportional" else _group_by_task(self._sets, found)
+        order = draw_order(pools, len(rows) if length is None else length, order_seed, SAMPLINGS[sampling])
         index, n_shares = share
         span = slice(index * len(order) // n_shares, (index + 1) * len(order) // n_shares)
         self._parts, self._rows = parts[order[span]], rows[order[span]]
@@ -332,23 +333,44 @@ def take_part(batch: Batch, own: slice) -> Batch:
     )
 
 
-def draw_order(pools: Sequence[np.ndarray], length: int, seed: int) -> np.ndarray:
+def draw_order(pools: Sequence[np.ndarray], length: int, seed: int, power: float = 0) -> np.ndarray:
     """Draw from pools in turns, without replacement until a pool is empty and begins anew, int64 (length,).
 
     Args:
         pools: of which samples, int64 (m,); empty ones have no turn.
         length: how many are drawn; none where all pools are empty.
         seed: of the order within the pools.
+        power: the share of a pool is its size to that power, over their sum; turns are spread evenly.
     """
     rng = np.random.default_rng(seed)
     pools = [pool for pool in pools if len(pool)]
     order = np.empty(length if pools else 0, dtype=np.int64)
+    turns = take_turns(np.array([len(pool) for pool in pools]) ** float(power), len(order))
     for turn, pool in enumerate(pools):
-        drawn = order[turn :: len(pools)]
-        n_rounds = -(-len(drawn) // len(pool))
+        places = np.flatnonzero(turns == turn)
+        n_rounds = -(-len(places) // len(pool))
         if n_rounds:
-            drawn[:] = np.concatenate([rng.permutation(pool) for _ in range(n_rounds)])[: len(drawn)]
+            order[places] = np.concatenate([rng.permutation(pool) for _ in range(n_rounds)])[: len(places)]
     return order
+
+
+def take_turns(weights: np.ndarray, length: int) -> np.ndarray:
+    """Whose turn it is, spread as evenly as the weights allow: the k-th of one comes at (k - 1/2) / its weight.
+
+    Args:
+        weights: greater than 0, shape (n,); where all are equal, they take turns in their order.
+        length: number of turns.
+
+    Returns:
+        int64 (length,).
+    """
+    if not length:
+        return np.empty(0, dtype=np.int64)
+    # Others may be half a turn late each.
+    n_turns = np.ceil(length * weights / weights.sum() + len(weights) / 2).astype(np.int64) + 1
+    owners = np.repeat(np.arange(len(weights)), n_turns)
+    times = np.concatenate([(np.arange(n) + 0.5) / weight for n, weight in zip(n_turns, weights, strict=True)])
+    return owners[np.argsort(times, kind="stable")[:length]]
 
 
 def _group_by_task(sets: Sequence[TrainingSet], found: Sequence[np.ndarray]) -> list[np.ndarray]:

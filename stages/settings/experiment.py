@@ -109,9 +109,10 @@ class Training(Section):
         "validation", description="Which epoch's network is the final one; validation takes the best on validation."
     )
     batch_size: int = Field(32, ge=1, description="Samples per step.")
-    sampling: Literal["proportional", "balanced"] = Field(
+    sampling: Literal["proportional", "square_root", "balanced"] = Field(
         "proportional",
-        description="What mixed batches draw: every sample once, or equally many samples for the labels of each task.",
+        description="What mixed batches draw: every sample once, samples for each task by the square root of how many "
+        "labels it has, or equally many.",
     )
     steps: Literal["dataset", "equal"] = Field(
         "dataset", description="How long an epoch on one dataset is: as its dataset, or as the mean of all datasets."

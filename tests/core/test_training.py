@@ -3,10 +3,21 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torchvision.transforms import v2
 
 from stages.core.augmentation import GEOMETRIC, POLICIES, Augmentation, augment_images
-from stages.core.batches import SAMPLINGS, EpochBatches, Targets, TrainingSet, balance_classes, make_given, one_hot
+from stages.core.batches import (
+    SAMPLINGS,
+    EpochBatches,
+    Targets,
+    TrainingSet,
+    balance_classes,
+    make_given,
+    one_hot,
+    take_turns,
+)
 from stages.core.losses import RegularizationTerm
 from stages.core.network import MultiTaskNetwork, NetworkSpecification
 from stages.core.optimizers import Adam
@@ -190,6 +201,32 @@ def test_balanced_batches_hold_equally_many_samples_of_each_task():
     assert [draws[number] for number in draws if number >= 100] == [1] * 23
     assert draws == count_draws(make_batches([few, many], sampling="balanced"))[0]
     assert draws != count_draws(make_batches([few, many], sampling="balanced", seed=2))[0]
+
+
+def test_square_root_batches_lie_between_proportional_and_balanced():
+    """Four and sixteen labels: shares of 2 to 4."""
+    few, many = draw_set(4, ("expression",)), draw_set(16, ("pose",), seed=1, start=100)
+    draws, n_few = count_draws(make_batches([few, many], 6, sampling="square_root"))
+    assert n_few == [2, 2, 2, 1]
+    assert sum(n_few) == 7
+    assert sorted(draws[number] for number in range(4)) == [1, 2, 2, 2]
+    assert [draws[number] for number in draws if number >= 100] == [1] * 13
+
+
+@given(
+    st.lists(st.floats(0.01, 100), min_size=1, max_size=5).map(np.array),
+    st.integers(0, 200),
+)
+def test_turns_are_spread_as_evenly_as_their_weights_allow(weights, length):
+    turns = take_turns(weights, length)
+    assert turns.shape == (length,)
+    for place in {length // 3, length}:
+        counts = np.bincount(turns[:place], minlength=len(weights))
+        assert counts.sum() == place
+        # Whoever is half a turn early keeps all others from theirs.
+        assert np.all(np.abs(counts - place * weights / weights.sum()) <= 0.51 + len(weights) / 2)
+    if np.all(weights == weights[0]):
+        assert turns.tolist() == (np.arange(length) % len(weights)).tolist()
 
 
 def test_balanced_batches_go_by_given_labels_of_whatever_dataset():
