@@ -1,5 +1,6 @@
 """Tiny prepared datasets and the stages' calls on them, shared by the tests."""
 
+import signal
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -199,6 +200,14 @@ class Run:
                 *options,
             ]
         )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interruptible():
+    """In the background a shell lets SIGINT be ignored, and processes inherit that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

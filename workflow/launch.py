@@ -12,7 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from typing import Any
 import yaml
 from snakemake.exceptions import WorkflowError
 
-from stages.command.warm_start import INTERRUPTS, make_server_folder
+from stages.command.warm_start import INTERRUPTS, KINDS, make_server_folder
 from stages.core.task_labels import list_labels
 from stages.core.weight_names import is_file
 from stages.data.sources.registry import read_dataset
@@ -119,7 +119,8 @@ def begin_run(workflow: Any, plan: Plan, libraries: Libraries, base: Path) -> No
     if not workflow.local_exec and plan.settings["compute"]["device"] == "auto":
         print("compute.device: auto looks at this machine; say cuda or cpu for those that jobs run on", file=sys.stderr)
     if plan.settings["compute"]["warm_start"] and workflow.local_exec:
-        start_servers(base, servers)
+        rules = {job.rule.name for job in workflow.dag.needrun_jobs()}
+        start_servers(base, servers, {kind for stage, kind in KINDS.items() if stage in rules})
 
 
 def check(settings: Mapping[str, Any], methods: Sequence[Mapping], n_seeds: int, results: str, base: Path) -> bool:
@@ -154,15 +155,16 @@ def write_plan(libraries: Libraries, plan: Plan, workflow: Any, base: Path) -> N
         path_temporary.write_text(json.dumps(content, indent=0), encoding="utf-8")
 
 
-def start_servers(base: Path, servers: set[int]) -> None:
+def start_servers(base: Path, servers: set[int], kinds: Collection[str]) -> None:
     """Start what jobs on this machine are forked from, where that is possible; see stages/command/warm_start.py.
 
     Args:
         base: folder of the Snakefile.
         servers: takes their processes.
+        kinds: what is to be started, of those in `stages.command.warm_start.LIBRARIES`.
     """
     # After loading some of its system libraries, macOS lets no process fork.
-    if sys.platform != "linux":
+    if sys.platform != "linux" or not kinds:
         return
     try:
         folder = make_server_folder()
@@ -176,7 +178,7 @@ def start_servers(base: Path, servers: set[int]) -> None:
     # Servers inherit that: until they ignore interrupts, which are for Snakemake, these wait.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)
     try:
-        for kind in ("network", "statistics"):
+        for kind in sorted(kinds):
             server = start_server(folder, kind, env=extend_search_path(base))
             servers.add(server.pid)
             # A server ends with its standard input, whichever way Snakemake ends.

@@ -97,18 +97,30 @@ def test_a_failure_of_all_is_said_once_and_leaves_nothing(ran):
     assert not list((ran.folder / "diverged").glob("*"))
 
 
-def start(run, name, **options):
-    """A training that does not end by itself, and its two processes once they have begun it."""
-    command = [sys.executable, *initialize(run, name, *ENDLESS)]
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, **options)
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        workers = psutil.Process(process.pid).children()
-        # Gloo has a thread in each that listens to the other.
-        if len(workers) == 2 and all(worker.cpu_times().user > 1 and joined(worker) for worker in workers):
-            return process, workers
-        time.sleep(0.1)
-    pytest.fail("the processes did not begin")
+@pytest.fixture
+def start(run):
+    """Starts a training that does not end by itself; gives it and its two processes once they have begun it."""
+    started = []
+
+    def begin(name):
+        command = [sys.executable, *initialize(run, name, *ENDLESS)]
+        process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+        started.append(process)
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            workers = psutil.Process(process.pid).children()
+            # Gloo has a thread in each that listens to the other.
+            if len(workers) == 2 and all(worker.cpu_times().user > 1 and joined(worker) for worker in workers):
+                return process, workers
+            time.sleep(0.1)
+        pytest.fail("the processes did not begin")
+
+    yield begin
+    for process in started:
+        # Its two die with it.
+        process.kill()
+        process.wait()
+        process.stderr.close()
 
 
 def joined(worker):
@@ -125,8 +137,8 @@ def check_ended(run, name, process, workers, status, line):
 
 
 @pytest.mark.parametrize("victim", [0, 1])
-def test_a_killed_process_ends_the_others(run, victim):
-    process, workers = start(run, "killed")
+def test_a_killed_process_ends_the_others(run, start, victim):
+    process, workers = start("killed")
     workers[victim].kill()
     line = f"initialize_network: error: process {victim + 1} of 2 was killed (SIGKILL); run snakemake again\n"
     check_ended(run, "killed", process, workers, 1, line)
@@ -136,16 +148,17 @@ def test_a_killed_process_ends_the_others(run, victim):
     ("number", "status", "line"),
     [(signal.SIGINT, INTERRUPTED, "initialize_network: interrupted\n"), (signal.SIGTERM, 143, "")],
 )
-def test_a_signal_ends_all(run, number, status, line):
-    process, workers = start(run, "ended")
+def test_a_signal_ends_all(run, start, number, status, line):
+    process, workers = start("ended")
     process.send_signal(number)
     check_ended(run, "ended", process, workers, status, line)
 
 
-def test_signals_to_all_of_them_again_and_again_are_one_line(run):
+def test_signals_to_all_of_them_again_and_again_are_one_line(run, start):
     """As a run that is interrupted sends them."""
-    process, workers = start(run, "ended")
-    while process.poll() is None:
+    process, workers = start("ended")
+    deadline = time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < deadline:
         for one in [psutil.Process(process.pid), *workers]:
             if one.is_running():
                 one.send_signal(signal.SIGINT)
@@ -154,8 +167,8 @@ def test_signals_to_all_of_them_again_and_again_are_one_line(run):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere they end when they next hear of each other")
-def test_no_process_outlives_the_one_that_started_it(run):
-    process, workers = start(run, "orphans")
+def test_no_process_outlives_the_one_that_started_it(run, start):
+    process, workers = start("orphans")
     process.kill()
     process.communicate()
     check_ended_alone = psutil.wait_procs(workers, timeout=20)

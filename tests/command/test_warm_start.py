@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -73,14 +74,6 @@ class Project:
 
     def start(self, source, **options):
         return subprocess.Popen(**self.command(source=source), stdout=subprocess.PIPE, **options)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def interruptible():
-    """Of tests in the background a shell lets SIGINT be ignored, and their processes inherit that."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="module")
@@ -299,8 +292,10 @@ def test_making_a_server_folder_imports_no_large_library():
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
-def test_only_stages_that_exist_are_served():
-    assert set(KINDS) <= {path.stem for path in (ROOT / "stages").glob("*/*.py")}
+def test_only_stages_that_exist_are_served_and_rules_are_named_for_them():
+    """By the rules that are to run, the workflow knows which servers it needs."""
+    rules = re.findall(r"^rule (\w+):", "".join(path.read_text() for path in ROOT.glob("workflow/rules/*.smk")), re.M)
+    assert set(KINDS) <= {path.stem for path in (ROOT / "stages").glob("*/*.py")} & set(rules)
 
 
 INTERRUPTED = """
@@ -310,7 +305,7 @@ from workflow.launch import start_servers
 
 # A handler of its own, which servers do not inherit as they would that signals are ignored.
 signal.signal(signal.SIGINT, lambda *_: None)
-start_servers(Path.cwd(), set())
+start_servers(Path.cwd(), set(), {"network", "statistics"})
 end = time.monotonic() + 1.5
 while time.monotonic() < end:
     os.killpg(0, signal.SIGINT)

@@ -44,7 +44,7 @@ def finished(tmp_path_factory):
     """A copy of the project with a finished run of its default experiment, made small."""
     folder = tmp_path_factory.mktemp("docs")
     for part in (*PARTS, "docs", "snakemake_logger_plugin_epochs"):
-        source, ignored = ROOT / part, shutil.ignore_patterns("__pycache__", "_build")
+        source, ignored = ROOT / part, shutil.ignore_patterns("*.pyc.*", "_build")
         if source.is_dir():
             shutil.copytree(source, folder / part, ignore=ignored)
         else:

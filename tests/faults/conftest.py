@@ -165,14 +165,6 @@ def wait_until(condition, seconds=120):
         time.sleep(0.05)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def interruptible():
-    """In the background a shell lets SIGINT be ignored, and processes inherit that."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.fixture(scope="session")
 def make_place():
     """Makes places; their paths are short, as those of sockets must be."""

@@ -94,9 +94,9 @@ TINY = {
 def copy_project(folder):
     for part in PARTS:
         source = ROOT / part
-        ignore = shutil.ignore_patterns("__pycache__")
         if source.is_dir():
-            shutil.copytree(source, folder / part, ignore=ignore)
+            # Bytecode comes along, but not what another process is just about to write.
+            shutil.copytree(source, folder / part, ignore=shutil.ignore_patterns("*.pyc.*"))
         else:
             shutil.copy(source, folder / part)
     project = Project(folder)

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 import yaml
 from safetensors.numpy import load_file
 
@@ -27,19 +28,33 @@ from tests.workflow.test_pipeline import write_three_tasks
 
 PATH_GOLDEN = Path(__file__).with_name("golden.json")
 METHODS = ["mtl_sa", "mtl_wf", "only_mmd", "all_in_one", "stl", "lel_ltn", "dcn_ap", "sfsmr"]
+TOLERANCE = 0.02
+"""Of the norms, where other libraries or another processor round differently and training makes more of it."""
 LIBRARIES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "pot", "faiss-cpu", "pillow", "pyarrow")
 
 
-def run_experiments(folder):
-    """Run two tasks of drawn faces and three tasks of small tables; returns the results folder of each."""
-    results = {}
-    for name, write in (("two", write_two_tasks), ("three", write_three)):
-        (folder / name).mkdir(parents=True)
-        project = copy_project(folder / name)
-        write(project)
-        project.snakemake("--cores", "all", config="golden.yaml")
-        results[name] = project.folder / "results/golden"
-    return results
+def run_experiment(name, folder):
+    """Run two tasks of drawn faces or three tasks of small tables in a folder; returns that of the results."""
+    project = copy_project(folder)
+    RUNS[name](project)
+    project.snakemake("--cores", "all", config="golden.yaml")
+    return project.folder / "results/golden"
+
+
+def check_digests(name, found):
+    """To the bit on a machine whose digests were recorded, the norms of networks on any other."""
+    records = json.loads(PATH_GOLDEN.read_text(encoding="utf-8"))
+    machine = describe_machine()
+    same = [record for record in records if record["machine"] == machine]
+    record = (same or records)[0]["runs"][name]
+    assert found.keys() == record.keys()
+    if same:
+        changed = [path for path, (digest, _) in record.items() if found[path][0] != digest]
+        assert not changed, f"{len(changed)} artifacts of '{name}' changed, the first {changed[0]}"
+    networks = {path: norm for path, (_, norm) in record.items() if path.endswith("network.safetensors")}
+    assert len(networks) > 20
+    for path, norm in networks.items():
+        assert found[path][1] == pytest.approx(norm, rel=TOLERANCE), path
 
 
 def write_two_tasks(project):
@@ -49,6 +64,9 @@ def write_two_tasks(project):
 def write_three(project):
     write_three_tasks(project, experiment="golden", methods=METHODS, training__epochs=4)
     shutil.move(project.folder / "three.yaml", project.folder / "golden.yaml")
+
+
+RUNS = {"two": write_two_tasks, "three": write_three}
 
 
 def digest_columns(path):
@@ -127,8 +145,10 @@ def _norm(column):
 def main():
     recorded = json.loads(PATH_GOLDEN.read_text(encoding="utf-8")) if PATH_GOLDEN.exists() else []
     machine = describe_machine()
-    with tempfile.TemporaryDirectory() as folder:
-        runs = {name: digest_results(results) for name, results in run_experiments(Path(folder)).items()}
+    runs = {}
+    for name in RUNS:
+        with tempfile.TemporaryDirectory() as folder:
+            runs[name] = digest_results(run_experiment(name, Path(folder)))
     recorded = [one for one in recorded if one["machine"] != machine] + [{"machine": machine, "runs": runs}]
     text = json.dumps(recorded, separators=(",", ":")).replace("],", "],\n")
     PATH_GOLDEN.write_text(text + "\n", encoding="utf-8")

@@ -10,7 +10,6 @@ import yaml
 from stages.storage.contracts import (
     COMPARISON,
     LABELS,
-    MANIFEST,
     METRICS,
     REFINEMENT,
     RELIABILITY,
@@ -20,8 +19,8 @@ from stages.storage.contracts import (
 from stages.storage.files import read_json
 from stages.storage.tables import read_metadata, read_table
 from stages.tools.verify_artifacts import main as verify
+from tests.workflow import golden
 from tests.workflow.conftest import ROOT, copy_project
-from tests.workflow.test_pipeline import THREE, write_three_tasks
 
 METHODS = yaml.safe_load((ROOT / "workflow/methods.yaml").read_text(encoding="utf-8"))
 PRESETS = {
@@ -35,8 +34,8 @@ WITHOUT_LABELS = ("stl", "all_in_one", "sfsmr", "slrm")
 def compared(tmp_path_factory):
     """A comparison of all methods over three epochs, not to be changed."""
     project = copy_project(tmp_path_factory.mktemp("compared"))
-    comparison = {"methods": None, "seeds": [3], "last_epochs": 2}
-    project.write_config("tiny.yaml", training__epochs=3, comparison=comparison, seeds=[3])
+    comparison = {"methods": None, "seeds": [0], "last_epochs": 2}
+    project.write_config("tiny.yaml", training__epochs=3, comparison=comparison, methods=golden.METHODS)
     (project.folder / "run.log").write_text(project.snakemake("--cores", "2", "--", "all", "comparison").stdout)
     return project
 
@@ -47,7 +46,7 @@ def test_every_method_of_the_paper_is_a_row():
 
 def test_every_method_leaves_its_metrics_and_what_its_labels_need(compared):
     for method, row in METHODS.items():
-        folder = compared.results / "seed-3" / method
+        folder = compared.results / "seed-0" / method
         metrics = read_table(folder / "metrics.parquet", METRICS)
         assert metrics["epoch"].max() == 3, method
         found = {path.stem for path in folder.glob("epoch-*/*/**/*.parquet")}
@@ -61,19 +60,26 @@ def test_every_method_leaves_its_metrics_and_what_its_labels_need(compared):
     verify([str(compared.results)])
 
 
+def test_the_golden_run_holds_what_it_held(compared):
+    """That of two tasks is part of the comparison."""
+    own = ("data", *(f"seed-0/{name}/" for name in ("initial", "initial_separate", *golden.METHODS)))
+    found = golden.digest_results(compared.results)
+    golden.check_digests("two", {path: digest for path, digest in found.items() if path.startswith(own)})
+
+
 def test_joint_training_is_shared_by_all_but_single_task_learning(compared):
     log = (compared.folder / "run.log").read_text()
     assert log.count("joint training on 130 samples") == 1
     assert log.count("separate training on 130 samples") == 1
     first = {
-        method: read_table(compared.results / "seed-3" / method / "metrics.parquet", METRICS)["accuracy"][:8].tolist()
+        method: read_table(compared.results / "seed-0" / method / "metrics.parquet", METRICS)["accuracy"][:8].tolist()
         for method in METHODS
     }
     assert len({tuple(values) for method, values in first.items() if method != "stl"}) == 1
 
 
 def test_label_transfer_begins_after_its_warm_up(compared):
-    folder = compared.results / "seed-3/lel_ltn"
+    folder = compared.results / "seed-0/lel_ltn"
     assert sorted(path.parts[-4:] for path in folder.rglob("labels.parquet")) == [
         ("epoch-003", "expression", "portraits", "labels.parquet"),
         ("epoch-003", "pose", "snapshots", "labels.parquet"),
@@ -85,14 +91,14 @@ def test_label_transfer_begins_after_its_warm_up(compared):
 
 
 def read_networks(compared, method, first, last):
-    folder = compared.results / "seed-3" / method
+    folder = compared.results / "seed-0" / method
     return [(folder / f"epoch-{epoch:03d}/network.safetensors").read_bytes() for epoch in range(first, last + 1)]
 
 
 def test_earth_movers_distance_and_the_distance_to_the_mean_train_the_same_networks(compared):
     assert read_networks(compared, "only_emd", 1, 3) == read_networks(compared, "only_mean", 1, 3)
     assert read_networks(compared, "only_emd", 3, 3) != read_networks(compared, "only_mmd", 3, 3)
-    table = read_table(compared.results / "seed-3/only_emd/epoch-002/expression/portraits/transport.parquet", TRANSPORT)
+    table = read_table(compared.results / "seed-0/only_emd/epoch-002/expression/portraits/transport.parquet", TRANSPORT)
     constant = table["transport_distance"] - table["mean_distance"]
     np.testing.assert_allclose(constant, constant[0], atol=1e-12)
     assert constant[0] > 0
@@ -103,7 +109,7 @@ def test_every_method_trains_a_network_of_its_own(compared):
     last = {method: read_networks(compared, method, 3, 3)[0] for method in METHODS}
     same = {method for method in METHODS if list(last.values()).count(last[method]) > 1}
     refined = [
-        read_table(path, REFINEMENT) for path in (compared.results / "seed-3/dcn_ap").rglob("refinement.parquet")
+        read_table(path, REFINEMENT) for path in (compared.results / "seed-0/dcn_ap").rglob("refinement.parquet")
     ]
     changed = any((table["refined_label"] != table["pseudo_label"]).any() for table in refined)
     assert same == {"only_emd", "only_mean"} | (set() if changed else {"dcn_ap", "constant_1"})
@@ -115,9 +121,9 @@ def test_the_comparison_has_every_method_task_split_and_aggregate_once(compared)
     assert len(rows) == len(set(rows)) == len(METHODS) * 2 * 2 * 3
     assert set(table["method"]) == set(METHODS)
     assert (table["seconds_per_epoch"] > 0).all()
-    metrics = read_table(compared.results / "seed-3/slrm/metrics.parquet", METRICS)
+    metrics = read_table(compared.results / "seed-0/slrm/metrics.parquet", METRICS)
     last = metrics["accuracy"][(metrics["epoch"] == 3) & (metrics["task"] == "pose") & (metrics["split"] == "test")]
-    found = table["accuracy"][rows.index(("slrm", "pose", 3, "test", "last"))]
+    found = table["accuracy"][rows.index(("slrm", "pose", 0, "test", "last"))]
     assert found == last[0]
     with (compared.results / "comparison.csv").open(encoding="utf-8") as file:
         assert {row["method"] for row in csv.DictReader(file)} == set(METHODS)
@@ -193,27 +199,8 @@ def test_a_setting_of_labels_redoes_only_the_methods_that_use_it(compared, tmp_p
     settings["labels"] = labels
     path = tmp_path / "changed.yaml"
     path.write_text(yaml.safe_dump(settings, sort_keys=False))
-    targets = [f"results/tiny/seed-3/{method}/metrics.parquet" for method in kept]
+    targets = [f"results/tiny/seed-0/{method}/metrics.parquet" for method in kept]
     assert compared.plan(*targets, config=str(path)) == {}
     if "quantile" not in labels:
-        changed = "results/tiny/seed-3/only_density/metrics.parquet"
+        changed = "results/tiny/seed-0/only_density/metrics.parquet"
         assert compared.plan(changed, config=str(path))["materialize_labels"] == 3
-
-
-def test_three_tasks_learn_from_each_others_label_transfer_networks(project):
-    write_three_tasks(project, methods=["lel_ltn", "stl"], training__epochs=3)
-    project.snakemake("--cores", "2", config="three.yaml")
-    folder = project.results / "seed-0/lel_ltn/epoch-003"
-    found = {path.parts[-3:-1] for path in folder.rglob("labels.parquet")}
-    assert found == {(f"{task}_task", dataset) for task in THREE for dataset in THREE if task != dataset}
-    card = json.loads((folder / "checkpoint.json").read_text())
-    sizes = [len(read_table(project.results / f"data/{name}/train.parquet", MANIFEST)) for name in THREE]
-    assert card["n_samples"] == sum(sizes) - 2 * sum(sizes) // 3
-    assert {loss["n_samples"] for loss in card["losses"].values()} == {card["n_samples"]}
-    cards = [
-        json.loads((project.results / f"seed-0/stl/epoch-{epoch:03d}/checkpoint.json").read_text())
-        for epoch in (1, 2, 3)
-    ]
-    assert [list(card["losses"]) for card in cards] == [[f"{task}_task"] for task in THREE]
-    assert [card["n_samples"] for card in cards] == sizes
-    verify([str(project.results)])
