@@ -136,6 +136,8 @@ def test_a_bare_environment_odd_names_links_and_a_read_only_checkout(make_place)
     code, real = place.folder.parent / "köd {x}", place.folder.parent / "wo anders"
     code.mkdir()
     copy_project(code)
+    for bytecode in code.rglob("__pycache__"):
+        shutil.rmtree(bytecode)
     draw_table(real / "shades")
     (place.folder / "däta").symlink_to(real, target_is_directory=True)
     shades = {
