@@ -19,6 +19,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import yaml
+from snakemake.utils import update_config
+
 from stages.command.wording import format_table
 
 ROOT = Path(__file__).parents[1]
@@ -26,6 +29,7 @@ RESULTS = Path(os.environ.get("BENCHMARK_RESULTS", ROOT / "benchmarks/results"))
 READING = """\
 Both sides of a ratio took turns in one run; it is the median over the turns, with the smallest and the largest beside
 it. Seconds by themselves also tell what else the machine did: see the load, which is ours alone on a quiet machine."""
+PAPER = "benchmarks/configs/paper.yaml"
 LIBRARIES = ("numpy", "scipy", "scikit-learn", "pot", "faiss-cpu", "pyarrow", "torch", "snakemake")
 
 
@@ -54,6 +58,13 @@ class Row:
     goal: str = ""
     met: bool | None = None
     note: str = ""
+
+
+def read_paper_settings() -> dict[str, Any]:
+    """The default experiment with the paper's method and training."""
+    settings = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+    update_config(settings, yaml.safe_load((ROOT / PAPER).read_text(encoding="utf-8")))
+    return settings
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 The obvious alternative to the pipeline. It calls the same functions of `stages/core/` on the same numbers, rounds
 to float32 where the pipeline's tables do, and gives the same network to the bit (tests/workflow/test_monolith.py).
 What it leaves out is what the pipeline adds: processes, tables, digests, checks, resuming, audits. It knows
-the paper's case only: MTL-SA on datasets that are labelled for one task each, with training as config.yaml has it.
+the paper's case only: MTL-SA on datasets that are labelled for one task each, trained as benchmarks/configs/paper.yaml
+says.
 
     python -m benchmarks.monolith CONFIG
 """
@@ -81,7 +82,7 @@ def run(settings: Mapping[str, Any], seed: int, clock: Clock) -> Outcome:
     tasks = {name: dataset.get("task") for name, dataset in settings["datasets"].items()}
     plain = training["sampling"] == "proportional" and training["steps"] == "dataset" and not training["average"]
     if settings["methods"] != ["mtl_sa"] or None in tasks.values() or not plain or training["schedule"] != "constant":
-        raise ValueError("the script knows MTL-SA, one task for each dataset and the training of config.yaml only")
+        raise ValueError("the script knows MTL-SA, one task for each dataset and the paper's training only")
     n_threads = settings["compute"]["threads"]
     limit_threads(n_threads)
     with clock.time(0, "imports"):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import yaml
 
-from benchmarks.measure import ROOT, Process, Row, run_process, write_result
+from benchmarks.measure import ROOT, Process, Row, read_paper_settings, run_process, write_result
 
 BUDGETS = {"default": 3.0, "epochs": 60.0}
 """Seconds."""
@@ -24,6 +24,8 @@ def write_case(folder: Path, case: str, n_epochs: int, n_datasets: int) -> tuple
     """The config of a case; what it is called, and the targets of its dry run."""
     settings = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
     targets, what = [], "config.yaml"
+    if case != "default":
+        settings = read_paper_settings()
     if case in ("epochs", "both"):
         settings["training"]["epochs"] = n_epochs
         what = f"{n_epochs:,} epochs of 2 datasets"

@@ -102,7 +102,7 @@ def test_a_config_is_checked_with_paths_from_its_folder(run, tmp_path):
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(settings))
     done = call("check", tmp_path / "mine.yaml")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "results/faces: will take about 56.3 MB" in done.stdout
+    assert "results/faces: will take about 78.9 MB" in done.stdout
     settings["datasets"]["snapshots"] = {
         "task": "expression",
         "source": "image_folder",

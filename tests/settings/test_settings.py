@@ -105,7 +105,7 @@ def test_the_methods_of_the_paper_are_as_they_should_be():
         (
             "comparison.methods",
             ["stl", "all_in_one"],
-            "comparison.methods: lacks the reference 'mtl_sa'; add it or choose another comparison.reference",
+            "comparison.methods: lacks the reference 'mtl_sa_plus'; add it or choose another comparison.reference",
         ),
         ("comparison.last_epochs", 0, "comparison.last_epochs: 0 is too small; the least is 1"),
         ("labels.interpolation", "treshold", "'treshold' is not allowed; did you mean 'threshold'?"),

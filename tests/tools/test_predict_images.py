@@ -57,7 +57,8 @@ def test_every_image_gets_what_the_network_says_of_it(run, folder, tmp_path):
         np.testing.assert_allclose(found, expected, atol=1e-6)
         assert table[f"class_{task}"].to_pylist() == [classes[k] for k in expected.argmax(1)]
         np.testing.assert_array_equal(table[f"confidence_{task}"].to_numpy(), found.max(1))
-        np.testing.assert_allclose(np.stack(table[f"features_{task}"].to_pylist()), features[task], atol=1e-6)
+        found = np.stack(table[f"features_{task}"].to_pylist())
+        np.testing.assert_allclose(found, features[task], rtol=1e-6, atol=1e-6)
     metadata = read_metadata(tmp_path / "p.parquet")
     assert metadata["classes"] == {"expression": EXPRESSIONS, "pose": POSES}
     assert (metadata["stage"], metadata["parameters"]) == ("predict", {"features": True})

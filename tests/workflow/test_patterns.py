@@ -245,7 +245,7 @@ def test_fifteen_spellings_repeated_rows_and_images_beside_the_table(project):
     assert len(settings["tasks"]["emotion"]["classes"]) == 8
     (project.folder / "short.yaml").write_text("training: {epochs: 2}\n")
     project.snakemake("--configfile", "mine.yaml", "short.yaml", "--cores", "2", config=None)
-    (network,) = (project.folder / "results").glob("*/seed-0/mtl_sa/network.safetensors")
+    (network,) = (project.folder / "results").glob("*/seed-0/mtl_sa_plus/network.safetensors")
     table = read_table(network.parents[2] / "data" / next(iter(settings["datasets"])) / "train.parquet", MANIFEST)
     assert len(set(table["label_emotion"])) == 8
     assert len(set(table["path"])) == len(table)

@@ -10,7 +10,8 @@ from tests.workflow.conftest import ROOT, TINY
 from workflow.plan import Contents, Plan, PlanError, needs_contents
 
 METHODS = yaml.safe_load((ROOT / "workflow/methods.yaml").read_text(encoding="utf-8"))
-DEFAULTS = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+DEFAULTS = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8")) | {"methods": ["mtl_sa"]}
+DEFAULTS["training"]["average"] = 0
 
 
 def make_plan(methods=METHODS, tasks=("expression", "pose"), **changes):

@@ -62,7 +62,7 @@ def test_describe_train_predict_evaluate_and_export(project, stage):
     config.write_text(re.sub(r"(?m)^  epochs: \d+", "  epochs: 2", text))
     output = project.snakemake("--cores", "2", config="configs/mine.yaml").stdout
     assert "Test accuracy per epoch and task" in output
-    folder = project.folder / "results/red_blue/seed-0/mtl_sa"
+    folder = project.folder / "results/red_blue/seed-0/mtl_sa_plus"
     network = str(folder / "network.safetensors")
 
     draw_images(project.folder / "new", 20, 0, RED, seed=3)
