@@ -8,12 +8,13 @@ import random
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
-from tests.faults.conftest import kill_all
+from tests.faults.conftest import ROOT, kill_all, wait_until
 
-N_KILLS = int(os.environ.get("FAULT_KILLS", "3"))
+N_KILLS = int(os.environ.get("FAULT_KILLS", "10"))
 SEED = int(os.environ.get("FAULT_SEED", "0"))
 LONGEST = float(os.environ.get("FAULT_SECONDS", "12"))
 """A moment is drawn up to so many seconds after a start: about what a whole run takes."""
@@ -61,6 +62,58 @@ def test_a_run_that_is_killed_again_and_again_ends_as_if_it_never_was(make_place
             f"\n{n_kills} kills, {n_alone} of Snakemake alone; {n_finished + 1} runs ended, all to the same bits; "
             f"{n_left} empty folders of Snakemake's stayed behind"
         )
+
+
+WRITES = (
+    "data/snapshots/train.npy",
+    "data/snapshots/train.parquet",
+    "seed-0/initial/optimizer.safetensors",
+    "seed-0/initial/checkpoint.json",
+    "epoch-001/features/portraits.parquet",
+    "epoch-001/pose/snapshots/mixture/labeled.parquet",
+    "epoch-001/pose/snapshots/labels.parquet",
+    "epoch-001/network.safetensors",
+    "seed-0/mtl_sa/metrics.parquet",
+)
+"""Of every format that a run writes and of most of its stages, in their order."""
+STOP_AT_HALF = """
+import os, time
+
+complete = os.fsync
+
+def fsync(file):
+    name = os.readlink(f"/proc/self/fd/{file}")
+    folder, wanted = os.path.split(os.environ["STOP_AT"])
+    if os.path.dirname(name).endswith(folder) and os.path.basename(name).startswith("." + wanted):
+        os.ftruncate(file, os.fstat(file).st_size // 2)
+        with open(os.environ["STOP_MARK"], "w") as mark:
+            mark.write(name)
+        time.sleep(1000)
+    complete(file)
+
+os.fsync = fsync
+"""
+
+
+def test_a_kill_within_any_kind_of_write_leaves_nothing_half_written(make_place, reference):
+    """What of a file has reached the disk has no name that anything reads, and goes with the next run."""
+    place = make_place()
+    patch = place.folder.parent / "patch"
+    patch.mkdir()
+    (patch / "sitecustomize.py").write_text(STOP_AT_HALF)
+    for number, name in enumerate(WRITES):
+        mark = place.folder.parent / f"mark-{number}"
+        environment = {"PYTHONPATH": f"{patch}{os.pathsep}{ROOT}", "STOP_AT": name, "STOP_MARK": str(mark)}
+        run = place.start(environment=environment)
+        wait_until(lambda mark=mark, run=run: mark.exists() or run.poll() is not None)
+        assert run.poll() is None, f"{name}: {place.output()}"
+        kill_all(run)
+        half = Path(mark.read_text())
+        assert half.exists()
+        assert not half.with_name(Path(name).name).exists()
+    status, output = place.run()
+    assert status == 0, output
+    place.check_finished(reference)
 
 
 @pytest.fixture(scope="module")

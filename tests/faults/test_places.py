@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stages.storage.contracts import MANIFEST
+from stages.storage.contracts import MANIFEST, WEIGHTS
 from stages.storage.tables import read_table
 from tests.faults.conftest import ROOT, find_processes, wait_until
 from tests.workflow.conftest import TINY, copy_project
@@ -168,3 +168,32 @@ def test_a_bare_environment_odd_names_links_and_a_read_only_checkout(make_place)
     # A name stays on its line.
     for log in (place.folder / "läuft/logs").rglob("*.log"):
         assert "\nlines" not in log.read_text(encoding="utf-8")
+
+
+def test_two_runs_at_once_share_a_temporary_folder_and_one_has_nothing_to_learn_from(make_place, reference):
+    """Two folders are two runs. The second has equal images and extreme settings, and still finite weights."""
+    plain, odd = make_place(), make_place()
+    odd.temporary = plain.temporary
+    for number in range(30):
+        path = odd.folder / f"grey/{'train' if number < 24 else 'test'}/{'ab'[number % 2]}/{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8), 128).save(path)
+    grey = {"task": "shade", "source": "image_folder", "path": "grey", "split": "folders", "validation": 0.25}
+    extremes = {
+        "density": {"cutoff_quantile": 1},
+        "transport": {"decay": 1e6},
+        "labels": {"temperature": 1e-3},
+        "training": {**TINY["training"], "learning_rate": 1e-9},
+    }
+    odd.write_config({**TINY, **extremes, "datasets": {"portraits": TINY["datasets"]["portraits"], "grey": grey}})
+    runs = [place.start("--keep-going") for place in (plain, odd)]
+    assert [run.wait(300) for run in runs] == [0, 0], plain.output() + odd.output()
+    plain.check_finished(reference)
+    odd.check_clean()
+    tables = [read_table(path, WEIGHTS) for path in odd.results.glob("seed-0/mtl_sa/epoch-*/*/*/weights.parquet")]
+    assert len(tables) == 2
+    for table in tables:
+        weights = table["selection_weight"]
+        assert np.isfinite(weights).all()
+        assert weights.min() >= 0
+        assert weights.max() == 1
