@@ -198,6 +198,7 @@ def write_result(benchmark: str, rows: Iterable[Row], *, part: str = "", **detai
         "details": details,
     }
     path = RESULTS / f"{benchmark}{part}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

@@ -6,19 +6,22 @@ distances, labels. Every stage says its own peak memory. Classes are of unequal 
 
     python -m benchmarks.weights_at_scale
     python -m benchmarks.weights_at_scale --pairs deepfashion_peta --growth --threads 1
+    python -m benchmarks.weights_at_scale --pairs --growth --labels-of 10000000
+
+The last runs those stages whose memory hardly grows, or does by little, on made-up densities and responsibilities.
 """
 
 import argparse
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.measure import Row, fit_exponent, run_process, write_result
-from stages.storage.contracts import FEATURES
+from stages.storage.contracts import DENSITY, FEATURES, RESPONSIBILITIES, Contract
 from stages.storage.tables import Provenance, open_writer
 
 TASK = "style"
@@ -71,13 +74,18 @@ def list_cases(pairs: list[str], scale: float = 1) -> list[Case]:
     ]
 
 
+def name_classes(n_classes: int) -> list[str]:
+    """Made-up ones."""
+    return [f"style {k}" for k in range(n_classes)]
+
+
 def write_features(path: Path, n_samples: int, n_classes: int, dim: int, seed: int, *, given: bool) -> None:
     """Unit-length features around one centre per class, as `extract_features` leaves them; labels are given or not."""
     rng = np.random.default_rng(seed)
     centres = np.random.default_rng(0).normal(size=(n_classes, dim))
     shares = 1 / np.arange(1, n_classes + 1) ** 0.7
     metadata = {"dataset": path.stem, "dim": dim, "dtype": "float32", "normalize": "l2"}
-    metadata |= {"classes": {TASK: [f"style {k}" for k in range(n_classes)]}}
+    metadata |= {"classes": {TASK: name_classes(n_classes)}}
     with open_writer(path, FEATURES, metadata=metadata, provenance=Provenance("extract_features", {}, [])) as writer:
         for start in range(0, n_samples, 4096):
             n = min(4096, n_samples - start)
@@ -137,6 +145,52 @@ def run_stage(stage: str, arguments: list[str]) -> tuple[float, float, float]:
     return done.seconds, peak, done.processor_seconds
 
 
+def write_weights(folder: Path, case: Case, n_components: int) -> None:
+    """Densities and responsibilities as if they had been computed, for features in the folder."""
+    rng = np.random.default_rng(3)
+    metadata = {"dataset": "unlabeled", "classes": name_classes(case.n_classes), "density_cutoff": 0.5}
+    metadata |= {"cutoff_quantile": 0.6, "mode": "auto", "exact": False, "sampled": {}}
+
+    def write(name: str, contract: Contract, metadata: dict, draw: Callable[[int], dict[str, np.ndarray]]) -> None:
+        provenance = Provenance("made up", {}, [])
+        with open_writer(folder / f"{name}.parquet", contract, metadata=metadata, provenance=provenance) as writer:
+            for start in range(0, case.n_unlabeled, 4096):
+                ids = np.arange(start, min(start + 4096, case.n_unlabeled))
+                writer.write({"sample_id": ids, **draw(len(ids))})
+
+    def draw_density(n: int) -> dict[str, np.ndarray]:
+        rho = rng.integers(1, 1000, n)
+        return {
+            "pseudo_label": rng.integers(0, case.n_classes, n, dtype=np.int32),
+            "group_size": np.full(n, case.n_unlabeled // case.n_classes),
+            "local_density": rho,
+            "density_weight": rho / 1000,
+        }
+
+    write("density", DENSITY, metadata, draw_density)
+    responsibilities = {"dataset": "unlabeled"}
+    write(
+        "responsibilities",
+        RESPONSIBILITIES,
+        responsibilities,
+        lambda n: {"responsibilities": rng.dirichlet(np.ones(n_components), n)},
+    )
+
+
+def run_labels(n_samples: int, n_threads: int) -> tuple[Case, dict[str, tuple[float, float, float]]]:
+    """What `run_stage` says of the stages that can take many samples; mixtures are those of a thousand of them."""
+    case = Case(f"{n_samples:,} samples", n_samples, 1000, 7)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        calls = list_calls(folder, n_threads)
+        # Labels are made of soft labels, so the features may be short.
+        write_domains(folder, Case("few", 1000, 1000, case.n_classes), dim=32)
+        run_stage("fit_mixture", calls["fit_mixture"])
+        write_features(folder / "unlabeled.parquet", n_samples, case.n_classes, 32, seed=1, given=False)
+        write_weights(folder, case, n_components=5)
+        return case, {stage: run_stage(stage, calls[stage]) for stage in ("weigh_distribution", "materialize_labels")}
+
+
 def run_case(case: Case, dim: int, n_threads: int) -> dict[str, tuple[float, float, float]]:
     """What `run_stage` says of every stage."""
     with tempfile.TemporaryDirectory() as name:
@@ -158,6 +212,12 @@ def describe_case(case: Case, found: Mapping[str, tuple[float, float, float]]) -
         met=seconds < BUDGET_SECONDS and peak < 1000 * BUDGET_GIGABYTES,
         note=", ".join(f"{stage} {one[0]:.1f} s {one[1]:,.0f} MB" for stage, one in found.items()),
     )
+
+
+def describe_labels(case: Case, found: Mapping[str, tuple[float, float, float]]) -> Row:
+    """The row of the stages that can take many samples."""
+    listed = [f"{stage} {one[0]:.0f} s {one[1]:,.0f} MB" for stage, one in found.items()]
+    return Row(f"distances and labels of {case.name}", ", ".join(listed))
 
 
 def describe_growth(cases: list[Case], results: list[dict[str, tuple[float, float, float]]]) -> list[Row]:
@@ -203,6 +263,7 @@ def main() -> None:
         default=[1000, 20_000, 40_000, 80_000],
         help="unlabeled samples, a quarter as many labeled ones, 7 classes; the first size is what a start costs",
     )
+    parser.add_argument("--labels-of", type=int, nargs="*", default=[], metavar="N", help="samples")
     parser.add_argument("--dim", type=int, default=128)
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
@@ -215,6 +276,9 @@ def main() -> None:
         rows = describe_growth(grown, results) if part else list(map(describe_case, chosen, results))
         details = [{**vars(case), "stages": found} for case, found in zip(chosen, results, strict=True)]
         write_result("weights_at_scale", rows, part=part, cases_seconds_megabytes_processor_seconds=details)
+    if options.labels_of:
+        rows = [describe_labels(*run_labels(n, options.threads)) for n in options.labels_of]
+        write_result("weights_at_scale", rows, part="_labels")
 
 
 if __name__ == "__main__":
