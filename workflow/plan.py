@@ -248,7 +248,7 @@ class Plan:
         return self.settings["training"]["strong_augmentation"] if strong else None
 
     def sampling(self, method: str) -> str:
-        """Proportional or balanced; an epoch on one dataset draws all of it."""
+        """Proportional, square_root or balanced; an epoch on one dataset draws all of it."""
         return self.settings["training"]["sampling"] if self.schedule(method) == "mixed" else "proportional"
 
     def equalized_tables(self, method: str) -> list[str]:

@@ -18,7 +18,7 @@ epoch, so the epoch that did best on validation counts, or the mean of the last 
 
 * accuracy and macro-F1: test split, in percent, {spread}; the best of a column is bold
 * to {reference}: difference in accuracy, in points, taken seed by seed{interval}
-{shares}* s per epoch: seconds that the jobs of one alternating epoch took, added up
+{shares}* s per epoch: seconds that the jobs of an epoch after joint training took, added up
 """
 _TITLES = {
     "validation": "Epoch chosen by validation",

@@ -102,7 +102,8 @@ def print_scores(contents: Sequence[dict], chosen: int, why: str) -> None:
     for place, content in enumerate(contents):
         scores = "".join(f"  {one['accuracy']:>{max(14, len(task))}.1%}" for task, one in content["tasks"].items())
         star = "  *" if place == chosen else ""
-        print(f"{content['epoch']:>5}  {content['trained_dataset'] or 'all, jointly':<16}{scores}{star}")
+        trained = content["trained_dataset"] or ("mixed" if content["epoch"] else "all, jointly")
+        print(f"{content['epoch']:>5}  {trained:<16}{scores}{star}")
     listed = ", ".join(f"{task} {one['accuracy']:.1%}" for task, one in contents[chosen]["tasks"].items())
     print(f"* {why}: epoch {contents[chosen]['epoch']} ({listed} on test)")
 

@@ -51,7 +51,7 @@ def tabulate_stages(jobs: Iterable[Benchmark]) -> str:
 
 
 def tabulate_methods(jobs: Iterable[Benchmark], n_epochs: int) -> str:
-    """Markdown table of the alternating epochs by method, the longest first."""
+    """Markdown table of the epochs after joint training by method, the longest first."""
     per_epoch, stages = defaultdict(list), defaultdict(lambda: defaultdict(float))
     for (method, _), seconds in sum_epochs(jobs, n_epochs).items():
         per_epoch[method].append(seconds)
@@ -69,7 +69,7 @@ def tabulate_methods(jobs: Iterable[Benchmark], n_epochs: int) -> str:
                 f"{longest} ({share([stages[method][longest]], sum(stages[method].values()))})",
             ]
         )
-    return "Seconds of an alternating epoch by method, on average over its runs.\n\n" + format_table(
+    return "Seconds of an epoch after joint training by method, on average over its runs.\n\n" + format_table(
         ["Method", "runs", "s per epoch", "longest stage"], rows
     )
 

@@ -104,7 +104,7 @@ class Training(Section):
     """Joint training and the epochs after it."""
 
     initial_epochs: int = Field(1, ge=1, description="Passes of joint training (epoch 0).")
-    epochs: int = Field(20, ge=1, description="Alternating epochs after it.")
+    epochs: int = Field(20, ge=1, description="Epochs after it.")
     select: Literal["validation", "last"] = Field(
         "validation", description="Which epoch's network is the final one; validation takes the best on validation."
     )
@@ -273,7 +273,7 @@ class Experiment(Section):
     seeds: Seeds = Field([0], description="Every method is trained once per seed.")
     methods: Methods = Field(["mtl_sa"], description="Rows of workflow/methods.yaml.")
     datasets: Annotated[dict[Name, AnyDataset], Field(min_length=1)] = Field(
-        description="One or more datasets; epochs take turns in this order."
+        description="One or more datasets; methods that alternate take turns in this order."
     )
     tasks: dict[Name, Task] = Field({}, description="What datasets that are labelled for the same task share, by task.")
     schedule: Schedule = defaults(Schedule)

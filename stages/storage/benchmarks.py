@@ -20,7 +20,7 @@ class Benchmark:
         stage: the rule, without the dataset that a variant of it is for.
         seconds: wall time.
         method: None for what all methods share.
-        seed: None for what is not part of an alternating epoch.
+        seed: None for what is not part of an epoch after joint training.
         epoch: None likewise.
     """
 
@@ -64,7 +64,7 @@ def leave_out_later(jobs: Iterable[Benchmark], n_epochs: int) -> list[Benchmark]
 
 
 def sum_epochs(jobs: Iterable[Benchmark], n_epochs: int) -> dict[tuple[str, int], float]:
-    """Seconds of an average alternating epoch of every method and seed: those of its jobs, one after another.
+    """Seconds of an average epoch after joint training of every method and seed: those of its jobs, one after another.
 
     Audits are left out: they check an epoch and are made for some methods only.
 

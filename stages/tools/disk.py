@@ -57,7 +57,7 @@ def estimate_disk(
         n_parameters: of the network.
         n_separate_parameters: of one network per task, together.
         n_components: of each mixture.
-        n_epochs: alternating epochs.
+        n_epochs: epochs after joint training.
         n_seeds: runs of every method.
         methods: rows of workflow/methods.yaml.
         keep_features: whether features and responsibilities stay; else two epochs' worth do.
