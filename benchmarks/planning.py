@@ -22,10 +22,11 @@ BUDGETS = {"default": 3.0, "epochs": 60.0}
 
 def write_case(folder: Path, case: str, n_epochs: int, n_datasets: int) -> tuple[str, list[str]]:
     """The config of a case; what it is called, and the targets of its dry run."""
-    settings = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
-    targets, what = [], "config.yaml"
-    if case != "default":
+    if case == "default":
+        settings = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+    else:
         settings = read_paper_settings()
+    targets, what = [], "config.yaml"
     if case in ("epochs", "both"):
         settings["training"]["epochs"] = n_epochs
         what = f"{n_epochs:,} epochs of 2 datasets"

@@ -167,14 +167,11 @@ def write_weights(folder: Path, case: Case, n_components: int) -> None:
             "density_weight": rho / 1000,
         }
 
+    def draw_responsibilities(n: int) -> dict[str, np.ndarray]:
+        return {"responsibilities": rng.dirichlet(np.ones(n_components), n)}
+
     write("density", DENSITY, metadata, draw_density)
-    responsibilities = {"dataset": "unlabeled"}
-    write(
-        "responsibilities",
-        RESPONSIBILITIES,
-        responsibilities,
-        lambda n: {"responsibilities": rng.dirichlet(np.ones(n_components), n)},
-    )
+    write("responsibilities", RESPONSIBILITIES, {"dataset": "unlabeled"}, draw_responsibilities)
 
 
 def run_labels(n_samples: int, n_threads: int) -> tuple[Case, dict[str, tuple[float, float, float]]]:
