@@ -72,6 +72,11 @@ def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return tabulate(body, head, tablefmt="pipe", disable_numparse=True, **aligned) + "\n"
 
 
+def name_trained(evaluation: Mapping[str, Any]) -> str:
+    """What the epoch of an evaluation was trained on: its dataset, or how all of them were joined."""
+    return evaluation["trained_dataset"] or ("mixed" if evaluation["epoch"] else "all, jointly")
+
+
 def describe_comparison(
     summary: Sequence[Mapping[str, Any]],
     experiment: str,

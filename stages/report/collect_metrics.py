@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from stages.command.stage import run_stage, stage_parser
+from stages.command.wording import name_trained
 from stages.core.comparison import find_best_epoch
 from stages.core.errors import UserError
 from stages.storage.contracts import EVALUATION, METRICS
@@ -102,8 +103,7 @@ def print_scores(contents: Sequence[dict], chosen: int, why: str) -> None:
     for place, content in enumerate(contents):
         scores = "".join(f"  {one['accuracy']:>{max(14, len(task))}.1%}" for task, one in content["tasks"].items())
         star = "  *" if place == chosen else ""
-        trained = content["trained_dataset"] or ("mixed" if content["epoch"] else "all, jointly")
-        print(f"{content['epoch']:>5}  {trained:<16}{scores}{star}")
+        print(f"{content['epoch']:>5}  {name_trained(content):<16}{scores}{star}")
     listed = ", ".join(f"{task} {one['accuracy']:.1%}" for task, one in contents[chosen]["tasks"].items())
     print(f"* {why}: epoch {contents[chosen]['epoch']} ({listed} on test)")
 

@@ -3,9 +3,10 @@
 import numpy as np
 
 from stages.command.stage import run_stage, stage_parser
+from stages.command.wording import name_trained
 from stages.core.comparison import SCORES
 from stages.report.drawing import record_figures
-from stages.report.training_figures import JOINTLY, draw_confusion, draw_losses, draw_scores
+from stages.report.training_figures import draw_confusion, draw_losses, draw_scores
 from stages.storage.contracts import CHECKPOINT, EVALUATION, METRICS
 from stages.storage.files import read_json
 from stages.storage.tables import read_table
@@ -25,7 +26,7 @@ def main(argv: list[str] | None = None) -> None:
     evaluations = sorted((read_json(path, EVALUATION) for path in options.evaluations), key=lambda one: one["epoch"])
     cards = sorted((read_json(path, CHECKPOINT) for path in options.cards), key=lambda one: one["epoch"])
     epochs = [content["epoch"] for content in evaluations]
-    trained = [content["trained_dataset"] or JOINTLY for content in evaluations]
+    trained = [name_trained(content) for content in evaluations]
     final = evaluations[epochs.index(chosen)]["tasks"]
     scores = {
         task: np.array(

@@ -22,8 +22,6 @@ from stages.report.style import (
     write_cells,
 )
 
-JOINTLY = "all, jointly"
-"""What an epoch trained on that has no dataset of its own."""
 MAX_NUMBERED = 12
 """Classes up to which a matrix has numbers in its cells."""
 TITLES = {"accuracy": "accuracy, %", "macro_f1": "macro-F1, %"}
