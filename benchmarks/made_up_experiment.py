@@ -160,7 +160,7 @@ def _write_weights(place, soft, unlabeled, names, method, dataset, rng):
         "training_label": (w * np.eye(len(names))[pseudo] + (1 - w) * tempered).astype(np.float32),
     }
     metadata = {"dataset": dataset, "classes": list(names), "temperature": TEMPERATURE}
-    metadata |= {"strength": 1, "student_temperature": 1}
+    metadata |= {"strength": 1, "student_temperature": 1, "normalization": "joint"}
     write_table(place / "labels.parquet", LABELS, labels, metadata=metadata, provenance=MADE_UP)
 
 

@@ -334,6 +334,7 @@ class Plan:
                 "interpolation": "soft",
                 "quantile": 0,
                 "student_temperature": 1,
+                "normalization": "joint",
             }
         selection = row["selection"]
         interpolation = row.get("interpolation", labels["interpolation"]) if isinstance(selection, list) else "soft"
@@ -347,6 +348,7 @@ class Plan:
             "interpolation": interpolation,
             "quantile": row.get("quantile", labels["quantile"]) if interpolation == "threshold" else 0,
             "student_temperature": row.get("student_temperature", 1),
+            "normalization": row.get("normalization", "joint"),
         }
 
     def strength(self, method: str, epoch: int) -> float:

@@ -100,6 +100,7 @@ class Targets:
         given: whose target is the dataset's own label, bool (n,).
         strength: α, weight of the loss of the other targets, against 1 for given ones.
         temperature: by which the scores of their samples are divided.
+        normalization: one of `selection.NORMALIZATIONS`; see `share_loss`.
     """
 
     vectors: np.ndarray
@@ -107,11 +108,12 @@ class Targets:
     given: np.ndarray
     strength: float = 1
     temperature: float = 1
+    normalization: str = "joint"
 
     @property
     def plain(self) -> bool:
         """Whether all samples count alike."""
-        return self.strength == self.temperature == 1
+        return self.strength == self.temperature == 1 and self.normalization == "joint"
 
     @classmethod
     def for_all(cls, vectors: np.ndarray, *, given: bool) -> "Targets":
@@ -179,7 +181,9 @@ class EpochBatches(Dataset):
     ) -> None:
         self._processes = processes
         self._sets = list(training_sets)
-        self._weighed = {task for part in self._sets for task, one in part.targets.items() if not one.plain}
+        of_tasks = [(task, one) for part in self._sets for task, one in part.targets.items()]
+        self._weighed = {task for task, one in of_tasks if not one.plain}
+        self._separate = {task for task, one in of_tasks if one.normalization == "separate"}
         self._batch_size = batch_size
         self._augmentation = augmentation
         self._strong = strong
@@ -258,7 +262,9 @@ class EpochBatches(Dataset):
             {task: _join(own, np.bool_) for task, own in given.items()},
             sample_ids,
             {
-                task: _join([share_loss(*pair.T, np.concatenate(given[task]))], np.float32)
+                task: _join(
+                    [share_loss(*pair.T, np.concatenate(given[task]), separate=task in self._separate)], np.float32
+                )
                 for task, pair in counted.items()
             },
             {task: _join([pair[:, 1]], np.float32) for task, pair in counted.items() if (pair[:, 1] != 1).any()},
@@ -387,7 +393,9 @@ def _group_by_task(sets: Sequence[TrainingSet], found: Sequence[np.ndarray]) -> 
     return [np.flatnonzero(mask) for mask in [*given, ~np.any(given, axis=0)]] if given else []
 
 
-def share_loss(strengths: np.ndarray, temperatures: np.ndarray, given: np.ndarray) -> np.ndarray:
+def share_loss(
+    strengths: np.ndarray, temperatures: np.ndarray, given: np.ndarray, *, separate: bool = False
+) -> np.ndarray:
     """What each sample's cross-entropy counts in a task's loss, float64 (n,).
 
     It is α T² over the sum of all α: a mean in which made labels count α times as much as given ones, and the
@@ -398,7 +406,10 @@ def share_loss(strengths: np.ndarray, temperatures: np.ndarray, given: np.ndarra
         strengths: α, 1 for given labels, shape (n,).
         temperatures: T, 1 for given labels, shape (n,).
         given: whose label is, bool (n,).
+        separate: take the mean over the given labels, as if there were no others, and add that of α over the made ones.
     """
+    if separate:
+        return strengths * temperatures**2 / np.where(given, given.sum(), (~given).sum())
     return strengths * temperatures**2 / (strengths.sum() if given.any() else len(strengths))
 
 

@@ -16,6 +16,8 @@ TOLERANCE_ALIGNMENT = 1e-5
 """How far a full alignment may leave the mean share of a class from its target."""
 INTERPOLATIONS = ("soft", "threshold")
 """Whether w itself interpolates the labels, or 0 and 1 on either side of a quantile of w."""
+NORMALIZATIONS = ("joint", "separate")
+"""Whether the loss of a task is one mean over given and made labels, or the sum of a mean over each."""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from stages.core.selection import (
     ALIGNMENTS,
     DECAY_SCALES,
     INTERPOLATIONS,
+    NORMALIZATIONS,
     Selection,
     align_labels,
     interpolate_labels,
@@ -69,6 +70,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--quantile", type=float, default=0.5, help="of w, at which threshold selection begins")
     parser.add_argument("--strength", type=float, default=1, help="α, weight of the loss of samples without a label")
     parser.add_argument("--student-temperature", type=float, default=1, help="by which their scores are divided")
+    parser.add_argument("--normalization", choices=NORMALIZATIONS, default="joint", help="of the loss of a task")
     parser.add_argument("--output-weights", required=True, metavar="PARQUET", help="every weight of every sample")
     parser.add_argument("--output-labels", required=True, metavar="PARQUET", help="soft, pseudo and training labels")
     options = parser.parse_args(argv)
@@ -123,7 +125,7 @@ def main(argv: list[str] | None = None) -> None:
     ]
     recorded = (
         *("task", "selection", "distance", "decay_scale", "sharpness", "alignment", "temperature"),
-        *("strength", "student_temperature"),
+        *("strength", "student_temperature", "normalization"),
     )
     parameters = {name: getattr(options, name) for name in recorded}
     parameters["interpolation"] = "threshold" if thresholded else "soft"
@@ -156,6 +158,7 @@ def main(argv: list[str] | None = None) -> None:
             "temperature": options.temperature,
             "strength": strength,
             "student_temperature": options.student_temperature,
+            "normalization": options.normalization,
         },
         provenance=provenance,
     )

@@ -157,7 +157,9 @@ def collect_targets(
             if task in labels and (made := labels[task]).strength > 0:
                 vectors = np.where(given[:, None], vectors, made.vectors)
                 known = np.full(len(given), True)
-                targets[task] = Targets(vectors, known, given, made.strength, made.student_temperature)
+                targets[task] = Targets(
+                    vectors, known, given, made.strength, made.student_temperature, made.normalization
+                )
     return targets
 
 

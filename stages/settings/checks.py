@@ -30,7 +30,7 @@ OF_DISTRIBUTION = ("distance", "decay", "decay_scale")
 """Keys of a method that only the criterion distribution has a use for."""
 OF_LABELS = (
     *(*OF_DISTRIBUTION, "sharpness", "alignment", "temperature", "interpolation", "quantile", "refinement"),
-    *("strength", "student_temperature", "reliability", "balance"),
+    *("strength", "student_temperature", "normalization", "reliability", "balance"),
 )
 """Keys of a method that have no use where a selection makes no labels."""
 

@@ -92,6 +92,11 @@ class Method(Section):
         description="By which the scores of these samples are divided, their loss times its square; 1 where it is "
         "left out.",
     )
+    normalization: Annotated[Literal["joint", "separate"], OPTIONAL] = Field(
+        None,
+        description="What the loss of a task is a mean over: given and made labels together (where it is left out), or "
+        "each of them apart, the second times α.",
+    )
     reliability: Annotated[Literal["none", "validation", "transport"], OPTIONAL] = Field(
         None,
         description="What the accuracy of the pseudo labels is taken for, by which the strength is scaled: that on the "

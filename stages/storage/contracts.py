@@ -340,8 +340,8 @@ LABELS = Contract(
         Column("pseudo_label", "int32", "class index of the pseudo label, or of the given one", minimum=0),
         Column("training_label", "float32_list", "y^, what the epoch trains on", 0, 1, sums_to_one=True),
     ),
-    metadata=("dataset", "classes", "temperature", "strength", "student_temperature"),
-    version=3,
+    metadata=("dataset", "classes", "temperature", "strength", "student_temperature", "normalization"),
+    version=4,
 )
 
 RELIABILITY = Document(

@@ -19,11 +19,13 @@ class MadeLabels:
         vectors: label vectors of all its samples, float32 (n, C).
         strength: α, weight of the loss of samples that train on them.
         student_temperature: by which the scores of these samples are divided.
+        normalization: what the task's loss is a mean over, one of `core.selection.NORMALIZATIONS`.
     """
 
     vectors: np.ndarray
     strength: float = 1
     student_temperature: float = 1
+    normalization: str = "joint"
 
 
 def read_labels(
@@ -52,6 +54,6 @@ def read_labels(
             raise UserError(f"{path}: has the classes {table.metadata['classes']}, the network's task {known}")
         if not np.array_equal(table["given"], split.index_labels(task, classes[task]) >= 0):
             raise UserError(f"{path}: {split.path_table} has other labels by now; delete it and run snakemake again")
-        how = {name: table.metadata[name] for name in ("strength", "student_temperature")}
+        how = {name: table.metadata[name] for name in ("strength", "student_temperature", "normalization")}
         labels[split.name][task] = MadeLabels(table["training_label"], **how)
     return labels

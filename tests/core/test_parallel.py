@@ -95,6 +95,7 @@ WAYS = {
         "sets": draw_sets(strength=0.5, temperature=2.0),
         "options": {"strong": Augmentation(erasing=1.0), "strong_seed": 3},
     },
+    "made labels apart from given ones": {"sets": draw_sets(strength=0.5, normalization="separate")},
     "penalties of the whole batch": {"terms": [partial(RegularizationTerm, ALL_PENALTIES)]},
     "label transfer": {"terms": [LabelTransferTerm], "label_transfer": True},
     "single networks": {"separate": True},

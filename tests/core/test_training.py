@@ -143,6 +143,19 @@ def test_made_labels_count_as_much_as_their_strength_says(strength):
         np.testing.assert_array_equal(batch.temperatures["pose"], np.where(given, 1, 2))
 
 
+@pytest.mark.parametrize("strength", [0.25, 1, 3])
+def test_apart_from_each_other_made_labels_leave_the_mean_of_the_given_ones_as_it_is(strength):
+    sets = mix_sets(strength=strength, temperature=2, normalization="separate")
+    batches = list(make_batches(sets, 4).load(0, pin_memory=False))
+    kinds = set()
+    for batch in batches:
+        given, shares = batch.given["pose"].numpy(), batch.shares["pose"].numpy()
+        kinds.add((bool(given.any()), bool((~given).any())))
+        np.testing.assert_allclose(shares[given], 1 / max(1, given.sum()), rtol=1e-6)
+        np.testing.assert_allclose(shares[~given], 4 * strength / max(1, (~given).sum()), rtol=1e-6)
+    assert {(True, True), (False, True)} <= kinds
+
+
 @pytest.mark.parametrize("n_workers", [0, 2])
 def test_shares_are_those_of_the_batch_whoever_loads_it(n_workers):
     sets = mix_sets(strength=0.5)

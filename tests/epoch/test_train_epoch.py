@@ -230,6 +230,10 @@ def test_where_some_labels_are_given_the_others_are_made_and_count_by_their_stre
     given_only, all_alike = loss[0]["cross_entropy"], loss[1]["cross_entropy"]
     made_only = 2 * all_alike - given_only
     assert loss[0.5]["cross_entropy"] == pytest.approx((given_only + 0.5 * made_only) / 1.5, rel=1e-4)
+    path = rewrite_labels(tmp_path / "l.parquet", made["labels"], strength=0.5, normalization="separate")
+    there.train("gaps", "initial", trained="faces", labels={"pose": path}, epoch=1, options=options)
+    apart = json.loads(there.checkpoint("gaps")["card"].read_text())["losses"]["pose"]
+    assert apart["cross_entropy"] == pytest.approx(given_only + 0.5 * made_only, rel=1e-4)
 
 
 def test_a_last_step_that_diverges_leaves_no_checkpoint(run, labels):

@@ -9,7 +9,7 @@ import yaml
 from pydantic import BaseModel
 
 from stages.core.reliability import BALANCES, ESTIMATES
-from stages.core.selection import ALIGNMENTS, CRITERIA, DECAY_SCALES, INTERPOLATIONS
+from stages.core.selection import ALIGNMENTS, CRITERIA, DECAY_SCALES, INTERPOLATIONS, NORMALIZATIONS
 from stages.core.training import SCHEDULES
 from stages.data.sources.base import SPLITS
 from stages.data.sources.synthetic_faces import FaceSamples
@@ -275,6 +275,7 @@ def test_the_models_know_what_the_code_knows():
     assert sorted(get_args(row["distance"].annotation)) == sorted(DISTANCES)
     assert get_args(row["decay_scale"].annotation) == DECAY_SCALES
     assert get_args(row["alignment"].annotation) == ALIGNMENTS
+    assert get_args(row["normalization"].annotation) == NORMALIZATIONS
     assert get_args(row["reliability"].annotation) == ESTIMATES
     assert get_args(row["balance"].annotation) == BALANCES
     assert get_args(Labels.model_fields["interpolation"].annotation) == INTERPOLATIONS
@@ -305,6 +306,7 @@ NO_SELECTION = "has no use without a selection; remove it or add one"
         ({**MIXED, "alignment": "once"}, "x.alignment: " + NO_SELECTION),
         ({**MIXED, "strength": 0.5}, "x.strength: " + NO_SELECTION),
         ({**SINGLE, "student_temperature": 2}, "x.student_temperature: " + NO_USE),
+        ({**MIXED, "normalization": "separate"}, "x.normalization: " + NO_SELECTION),
         ({**MIXED, "reliability": "validation"}, "x.reliability: " + NO_SELECTION),
         ({**SINGLE, "balance": "rows"}, "x.balance: " + NO_USE),
         ({**MIXED, "sharpness": 2}, "x.sharpness: " + NO_SELECTION),
@@ -360,6 +362,7 @@ def test_a_setting_that_a_schedule_has_no_use_for_is_named(row, message):
         {**ALTERNATING, "strength": {"value": 0.5, "ramp": 3}, "student_temperature": 2},
         {**MIXED, "selection": 0, "strength": 0},
         {**MIXED, "selection": 0.5, "reliability": "transport", "balance": "rows", "alignment": "once"},
+        {**MIXED, "selection": 0, "normalization": "separate"},
         {**MIXED, "label_transfer": {"warmup": 1}, "regularization": {"laplacian": 0.1, "neighbors": 3}},
         {
             **MIXED,

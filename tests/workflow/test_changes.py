@@ -227,6 +227,7 @@ CHANGES = {
         from_labels("materialize_labels"),
     ),
     "the temperature of the student": (add_keys("student_temperature: 2"), from_labels("materialize_labels")),
+    "the normalization of the method's loss": (add_keys("normalization: separate"), from_labels("materialize_labels")),
     "the reliability of the method": (
         add_keys("reliability: transport"),
         add(from_labels("materialize_labels"), {"estimate_reliability": 2}),

@@ -158,7 +158,7 @@ def test_mixed_epochs_may_select_and_abstain(project):
         file.write(
             "\nmine:\n  paper_name: mine\n  schedule: mixed\n  selection: [confidence, density, distribution]\n"
             "  decay: 1\n  decay_scale: median\n  sharpness: 2\n  alignment: full\n  student_temperature: 2\n"
-            "  strength: {value: 1, ramp: 2}\n  reliability: transport\n  balance: rows\n"
+            "  strength: {value: 1, ramp: 2}\n  reliability: transport\n  balance: rows\n  normalization: separate\n"
         )
     project.write_config("tiny.yaml", methods=["mine"])
     output = project.snakemake("--cores", "2").stdout

@@ -90,6 +90,7 @@ def test_settings_of_labels_that_have_no_use_are_constant():
         "interpolation": "threshold",
         "quantile": 0.9,
         "student_temperature": 1,
+        "normalization": "joint",
     }
     assert plan.label_settings("constant_05")["interpolation"] == "soft"
     assert plan.label_settings("mtl_wf")["temperature"] == 1
@@ -103,6 +104,7 @@ def test_settings_of_labels_that_have_no_use_are_constant():
         "interpolation": "soft",
         "quantile": 0,
         "student_temperature": 1,
+        "normalization": "joint",
     }
 
 

@@ -320,6 +320,7 @@ rule materialize_labels:
             " --quantile {params.labels[quantile]}"
             " --strength {params.strength}"
             " --student-temperature {params.labels[student_temperature]}"
+            " --normalization {params.labels[normalization]}"
             " --output-weights {output.weights}"
             " --output-labels {output.labels}",
         )
