@@ -92,7 +92,7 @@ def run(settings: Mapping[str, Any], seed: int, clock: Clock) -> Outcome:
         import sklearn.mixture  # noqa: F401
 
         from stages.core.augmentation import Augmentation
-        from stages.core.batches import EpochBatches, Targets, TrainingSet, make_given
+        from stages.core.batches import EpochBatches, TrainingSet
         from stages.core.comparison import find_best_epoch
         from stages.core.density import estimate_local_density
         from stages.core.metrics import count_confusion, score_confusion
@@ -103,6 +103,7 @@ def run(settings: Mapping[str, Any], seed: int, clock: Clock) -> Outcome:
         from stages.core.seeds import derive_seed
         from stages.core.selection import interpolate_labels, soften_labels, weigh_samples
         from stages.core.specification import NetworkSpecification, join_classes
+        from stages.core.targets import Targets, make_given
         from stages.core.training import (
             choose_device,
             normalise_features,

@@ -20,9 +20,10 @@ from torch.nn import functional
 import stages.command.stage  # noqa: F401  sets what cuBLAS needs to be deterministic
 from benchmarks.measure import Row, compare, take_turns, write_result
 from stages.core.augmentation import Augmentation
-from stages.core.batches import EpochBatches, Targets, TrainingSet
+from stages.core.batches import EpochBatches, TrainingSet
 from stages.core.network import MultiTaskNetwork, NetworkSpecification
 from stages.core.optimizers import Adam
+from stages.core.targets import Targets
 from stages.core.training import (
     choose_device,
     normalise_features,

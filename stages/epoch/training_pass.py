@@ -14,13 +14,14 @@ from stages.command.options import add_compute_options
 from stages.command.stage import positive_int, show_progress
 from stages.core.augmentation import Augmentation
 from stages.core.average import MovingAverage
-from stages.core.batches import SAMPLINGS, EpochBatches, Targets, TrainingSet, balance_classes, make_given
+from stages.core.batches import SAMPLINGS, EpochBatches, TrainingSet
 from stages.core.losses import Term
 from stages.core.network import MultiTaskNetwork
 from stages.core.optimizers import OPTIMIZERS, Optimizer
 from stages.core.parallel import Processes, share_batch_norm
 from stages.core.schedule import SHAPES, RateSchedule
 from stages.core.seeds import derive_seed
+from stages.core.targets import Targets, balance_classes, make_given
 from stages.core.training import PassLosses, name_training_precision, train_pass
 from stages.storage.checkpoints import CheckpointPaths
 from stages.storage.datasets import PreparedSplit

@@ -2,10 +2,11 @@ import numpy as np
 import torch
 
 from stages.core.augmentation import Augmentation
-from stages.core.batches import EpochBatches, Targets, TrainingSet, one_hot
+from stages.core.batches import EpochBatches, TrainingSet
 from stages.core.losses import LabelTransferTerm
 from stages.core.network import MultiTaskNetwork, NetworkSpecification, add_label_transfer
 from stages.core.optimizers import Adam
+from stages.core.targets import Targets, one_hot
 from stages.core.training import predict_batches, train_pass
 
 CPU = torch.device("cpu")

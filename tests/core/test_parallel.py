@@ -10,13 +10,14 @@ from torch import distributed, multiprocessing, nn
 
 from stages.core.augmentation import Augmentation
 from stages.core.average import MovingAverage
-from stages.core.batches import EpochBatches, Targets, TrainingSet
+from stages.core.batches import EpochBatches, TrainingSet
 from stages.core.errors import PeerError
 from stages.core.losses import LabelTransferTerm, RegularizationTerm
 from stages.core.network import MultiTaskNetwork, NetworkSpecification
 from stages.core.optimizers import OPTIMIZERS
 from stages.core.parallel import ALONE, Processes, share_batch_norm
 from stages.core.regularization import Regularization
+from stages.core.targets import Targets
 from stages.core.training import DivergedError, place_network, predict_batches, prepare_torch, train_pass
 
 CPU = torch.device("cpu")

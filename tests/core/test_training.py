@@ -8,20 +8,12 @@ from hypothesis import strategies as st
 from torchvision.transforms import v2
 
 from stages.core.augmentation import GEOMETRIC, POLICIES, Augmentation, augment_images
-from stages.core.batches import (
-    SAMPLINGS,
-    EpochBatches,
-    Targets,
-    TrainingSet,
-    balance_classes,
-    make_given,
-    one_hot,
-    take_turns,
-)
+from stages.core.batches import SAMPLINGS, EpochBatches, TrainingSet, take_turns
 from stages.core.losses import RegularizationTerm
 from stages.core.network import MultiTaskNetwork, NetworkSpecification
 from stages.core.optimizers import Adam
 from stages.core.regularization import Regularization
+from stages.core.targets import Targets, one_hot
 from stages.core.training import (
     DivergedError,
     choose_device,
@@ -317,22 +309,6 @@ def test_one_step_is_adam_on_the_sum_of_the_mean_cross_entropies():
         assert losses.tasks[task].cross_entropy == pytest.approx(part.item(), rel=1e-5)
         labels = training_set.targets[task].vectors.astype(np.float64)
         assert losses.tasks[task].label_entropy == pytest.approx(-(labels * np.log(labels)).sum(1).mean(), rel=1e-6)
-
-
-def test_given_labels_are_smoothed_and_weighted_by_class():
-    labels = np.array([0, 0, 0, 1, -1])
-    weights = balance_classes(labels, 3)
-    np.testing.assert_allclose(weights[:2], [4 / (2 * 3), 4 / 2])
-    assert weights[labels[:4]].mean() == 1
-    np.testing.assert_array_equal(make_given(labels, 3), one_hot(labels, 3))
-    vectors = make_given(labels, 3, smoothing=0.3, class_weights=weights)
-    assert vectors.dtype == np.float32
-    np.testing.assert_allclose(vectors[0], np.array([0.8, 0.1, 0.1]) * 2 / 3, rtol=1e-6)
-    np.testing.assert_allclose(vectors[3], np.array([0.1, 0.8, 0.1]) * 2, rtol=1e-6)
-    assert not vectors[4].any()
-    # One class after the other has the same part in the loss.
-    np.testing.assert_allclose(vectors[:3].sum(), vectors[3].sum(), rtol=1e-6)
-    assert balance_classes(np.array([-1]), 2).tolist() == [0, 0]
 
 
 def test_the_least_cross_entropy_of_weighted_vectors_is_known():

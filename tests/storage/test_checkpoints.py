@@ -9,9 +9,10 @@ from safetensors.torch import save_file
 
 from stages.core.augmentation import Augmentation
 from stages.core.average import MovingAverage
-from stages.core.batches import EpochBatches, Targets, TrainingSet, one_hot
+from stages.core.batches import EpochBatches, TrainingSet
 from stages.core.network import MultiTaskNetwork, NetworkSpecification
 from stages.core.optimizers import OPTIMIZERS, Adam
+from stages.core.targets import Targets, one_hot
 from stages.core.training import place_network, train_pass
 from stages.storage.checkpoints import load_last_weights, load_network, load_optimizer, save_network, save_optimizer
 from stages.storage.contracts import CHECKPOINT
