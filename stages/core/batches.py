@@ -1,4 +1,4 @@
-"""Batches of one epoch: in which order samples come, and what they are trained on."""
+"""Batches of one epoch: which samples, in which order, seen how."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace

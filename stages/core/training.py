@@ -30,7 +30,7 @@ class DivergedError(UserError):
 
 @dataclass(frozen=True)
 class TaskLoss:
-    """Means over the samples that trained a task in one pass, in nats; weighted as the loss is.
+    """Means over the samples that trained a task in a pass, in nats; weighted as the loss is (not always by 1 in all).
 
     Attributes:
         n_samples: how many there were.
