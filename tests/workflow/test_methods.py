@@ -167,8 +167,9 @@ def test_mixed_epochs_may_select_and_abstain(project):
         for task, dataset, n, balance in (("expression", "portraits", 70, 1), ("pose", "snapshots", 60, 60 / 70)):
             found = read_json(folder / task / dataset / "reliability.json", RELIABILITY)
             assert found["balance"] == balance
-            strength = read_metadata(folder / task / dataset / "labels.parquet")["strength"]
-            assert strength == found["strength"] * epoch / 2
+            counted = read_metadata(folder / task / dataset / "labels.parquet")
+            assert counted["strength"] == found["strength"] * epoch / 2
+            assert (counted["student_temperature"], counted["normalization"]) == (2, "separate")
             assert len(read_table(folder / task / dataset / "weights.parquet", WEIGHTS)) == n
             assert read_metadata(folder / task / dataset / "audit.parquet")["estimates"] == found["estimates"]
         losses = json.loads((folder / "checkpoint.json").read_text())["losses"]

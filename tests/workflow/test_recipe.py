@@ -23,7 +23,7 @@ RECIPE = {
     "clip_norm": 1,
     "augmentation": {"crop": 0.8, "policy": "trivial_augment", "erasing": 0.2},
 }
-METHODS = ("strong", "all_in_one", "lel_ltn")
+METHODS = ("strong", "mtl_sa_plus", "all_in_one", "lel_ltn")
 
 
 @pytest.fixture(scope="module")
