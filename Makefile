@@ -54,7 +54,7 @@ docs: $(VENV)/dev.stamp  ## build the documentation into docs/_build/html
 	@echo "docs/_build/html/index.html"
 
 test: $(VENV)/dev.stamp $(BIN)/mtl-sa  ## run the tests
-	@PATH="$(CURDIR)/$(BIN):$$PATH"; pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder --durations 25 -m "not timed" $(TEST_OPTIONS) && pytest -m timed
+	@PATH="$(CURDIR)/$(BIN):$$PATH"; pytest -n $(TEST_PROCESSES) --dist loadfile --durations 25 -m "not timed" $(TEST_OPTIONS) && pytest -m timed
 
 lint: $(VENV)/dev.stamp  ## check style and workflow
 	$(BIN)/ruff check .

@@ -16,16 +16,9 @@ from stages.storage.tables import Provenance, write_table
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
 
-WHOLE_RUNS = ("workflow", "faults", "docs")
-"""Folders of tests that run pipelines, tens of seconds each."""
 IMAGE_SHAPE = (8, 8, 1)
 EXPRESSIONS = ["angry", "happy", "sad"]
 POSES = ["frontal", "left"]
-
-
-def pytest_collection_modifyitems(items):
-    """The longest files first: of processes that share the tests, none is left with one while others have none."""
-    items.sort(key=lambda item: Path(item.path).relative_to(Path(__file__).parent).parts[0] not in WHOLE_RUNS)
 
 
 @dataclass(frozen=True)
